@@ -1,0 +1,175 @@
+# Everything a person or a CI machine does here; `make help` lists it. All of it works from a fresh clone:
+# what a target needs, it installs into .venv, hash-pinned by the locks in deploy/. Stamps in .venv keep a
+# second run off the network for as long as neither the locks nor pyproject.toml change.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --warn-undefined-variables
+
+# For the command line:
+CONFIG :=# make run CONFIG=kms-exporter.yml   that configuration instead of the demo
+ARGS :=#   make test ARGS='-k dns'            more arguments for the program behind run, test, bench and lock
+PYTHON :=# make run PYTHON=python3.13         the interpreter .venv is made from
+
+# What only the tests use. Without a package its tests are skipped, or fail where CI=true.
+#   bind9           named: authoritative servers to look records up at
+#   bind9-dnsutils  dig: a second opinion on what those answer
+#   prometheus      Prometheus and promtool: rules, scrapes, `check metrics`
+#   iproute2        ip: network namespaces with addresses that lose packets or lead nowhere
+DEBIAN_PACKAGES := bind9 bind9-dnsutils prometheus iproute2
+# The services that come with them. The tests start their own; these stay off.
+DEBIAN_SERVICES := named prometheus
+
+PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input -q
+PROJECT := --no-deps --no-build-isolation --no-index
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: run
+run: .venv/.runtime ## the demo, or with CONFIG=FILE the exporter; ARGS adds flags
+	@exec .venv/bin/kms-exporter $(if $(CONFIG),run --config.file='$(CONFIG)',demo) $(ARGS)
+
+# The coverage threshold is for the whole suite, so ARGS, which mostly selects a part of it, lifts it.
+.PHONY: test
+test: .venv/.dev debian-packages ## all tests with coverage; ARGS for pytest, e.g. ARGS='-k dns'
+	@.venv/bin/pytest --cov --cov-report=term $(if $(ARGS),--cov-fail-under=0) $(ARGS)
+
+.PHONY: lint
+lint: .venv/.dev ## every static check; reports all, fails in the end
+	@failed=()
+	check() {
+	    echo "==> $$*"
+	    ".venv/bin/$$1" "$${@:2}" || failed+=("$$*")
+	}
+	check ruff check
+	check ruff format --check
+	check mypy
+	check lint-imports
+	if (( $${#failed[@]} )); then
+	    printf '==> failed: %s\n' "$${failed[@]}"
+	    exit 1
+	fi
+
+.PHONY: format
+format: .venv/.dev ## the formatter, and the lint fixes that are safe
+	@.venv/bin/ruff check --fix-only
+	.venv/bin/ruff format
+
+.PHONY: bench
+bench: .venv/.dev debian-packages ## the benchmarks; ARGS for tests/bench.py
+	@.venv/bin/python -m tests.bench $(ARGS)
+
+.PHONY: schema
+schema: .venv/.runtime ## deploy/kms-exporter.schema.json, from the configuration model
+	@.venv/bin/python -m exporter.config >.venv/schema.json
+	cp .venv/schema.json deploy/kms-exporter.schema.json
+
+# Dated by the last commit, so that the same commit gives the same bytes.
+.PHONY: wheel
+wheel: .venv/.runtime ## the wheel, into dist/
+	@if [ -z "$${SOURCE_DATE_EPOCH:-}" ] && [ -e .git ]; then
+	    SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct)
+	fi
+	[ -z "$${SOURCE_DATE_EPOCH:-}" ] || export SOURCE_DATE_EPOCH
+	$(PIP) wheel $(PROJECT) --wheel-dir dist .
+	ls dist/*.whl
+
+# Pins stay as they are unless something asks for another: ARGS='--upgrade' or ARGS='--upgrade-package NAME'.
+# Nothing of this machine's own package sources may get in, neither an address nor a hash.
+.PHONY: lock
+lock: .venv/.dev ## deploy/*.lock, from pyproject.toml; ARGS=--upgrade for newer versions
+	@unset "$${!UV_@}"
+	compile() {
+	    .venv/bin/uv pip compile -q --no-config --python .venv/bin/python --universal --python-version 3.11 \
+	        --generate-hashes --custom-compile-command 'make lock' $(ARGS) "$$@"
+	}
+	build='import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
+	compile pyproject.toml -o deploy/requirements.lock
+	compile pyproject.toml --group dev -c deploy/requirements.lock -o deploy/requirements-dev.lock
+	.venv/bin/python -c "$$build" | compile - -o deploy/requirements-build.lock
+
+.PHONY: clean
+clean: ## removes what the targets above made, .venv included
+	@rm -rf .venv build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache \
+	    .ruff_cache exporter/REVISION
+	find exporter tests -name __pycache__ -prune -exec rm -rf {} +
+
+
+# Not for the command line, mostly.
+
+.venv/.runtime: deploy/requirements.lock deploy/requirements-build.lock pyproject.toml | exporter/REVISION
+	@$(debian-install)
+	find_python() {
+	    for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do
+	        "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
+	    done
+	    return 1
+	}
+	if ! .venv/bin/python -m pip --version &>/dev/null; then
+	    find_python || { debian_install python3-venv && find_python; } || {
+	        echo "No Python 3.11 or later with its venv module found. Install one (on Debian 12 or later:" \
+	            "apt-get install python3-venv), or name one: make PYTHON=/path/to/python3"
+	        exit 1
+	    } >&2
+	    "$$python" -m venv --clear .venv
+	fi
+	echo "Installing into .venv ..." >&2
+	$(PIP) install --require-hashes -r deploy/requirements.lock -r deploy/requirements-build.lock
+	$(PIP) install $(PROJECT) -e .
+	touch $@
+
+.venv/.dev: .venv/.runtime deploy/requirements-dev.lock
+	@echo "Installing the development tools into .venv ..." >&2
+	$(PIP) install --require-hashes -r deploy/requirements-dev.lock
+	touch $@
+
+# Always looked at and never a reason to install again. Empty where there is no commit to name.
+.PHONY: exporter/REVISION
+exporter/REVISION:
+	@revision=
+	if [ -e .git ]; then revision=$$(git rev-parse --short HEAD 2>/dev/null) || revision=; fi
+	[ -e $@ ] && [ "$$(<$@)" = "$$revision" ] || printf '%s' "$$revision" >$@
+
+.PHONY: debian-packages
+debian-packages:
+	@$(debian-install)
+	debian_install $(DEBIAN_PACKAGES) || echo "Without them, some tests are skipped (with CI=true: fail)." >&2
+
+# A shell function: installs those of its arguments that are missing, as root or with sudo; where it cannot, it
+# says which they are and returns 1. Where systemd runs, a service that comes along new is masked before it could
+# take a port, and disabled after: a mask in /run is gone at the next boot even if this is interrupted.
+define debian-install
+debian_install() {
+    local package unit status=0 missing=() fresh=() root=()
+    for package; do
+        [ "$$(dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null)" = installed ] || missing+=("$$package")
+    done
+    (( $${#missing[@]} )) || return 0
+    echo "Missing Debian packages: $${missing[*]}" >&2
+    if [ "$$(id -u)" != 0 ]; then
+        root=(sudo)
+        command -v sudo >/dev/null || {
+            echo "Neither root nor sudo here. As root: apt-get install $${missing[*]}" >&2
+            return 1
+        }
+    fi
+    for unit in $(DEBIAN_SERVICES); do
+        [ ! -d /run/systemd/system ] || systemctl cat "$$unit.service" &>/dev/null || fresh+=("$$unit.service")
+    done
+    (( ! $${#fresh[@]} )) || "$${root[@]}" systemctl mask -q --runtime "$${fresh[@]}" || true
+    "$${root[@]}" apt-get -qq update || true
+    "$${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 \
+        install -y --no-install-recommends "$${missing[@]}" || status=1
+    if (( $${#fresh[@]} )); then
+        "$${root[@]}" systemctl unmask -q --runtime "$${fresh[@]}" || true
+        "$${root[@]}" systemctl disable -q --now "$${fresh[@]}" 2>/dev/null || true
+    fi
+    (( ! status )) || echo "Could not install them. As root: apt-get install $${missing[*]}" >&2
+    return $$status
+}
+endef
