@@ -1,0 +1,44 @@
+"""Any error that a lookup or a connect can end with, mapped to the closed vocabularies of the model.
+
+Pure functions and total: an error nobody thought of still gets a name that is true enough to act on.
+The errno values are those of connect(2), https://man7.org/linux/man-pages/man2/connect.2.html.
+"""
+
+import errno
+
+import dns.exception
+
+from exporter.model import LookupStatus, ProbeFailure
+
+_PROBE_FAILURES = {
+    errno.ECONNREFUSED: ProbeFailure.CONNECTION_REFUSED,
+    errno.ECONNRESET: ProbeFailure.CONNECTION_RESET,
+    errno.ECONNABORTED: ProbeFailure.CONNECTION_RESET,
+    errno.EPIPE: ProbeFailure.CONNECTION_RESET,
+    errno.ETIMEDOUT: ProbeFailure.TIMEOUT,
+    errno.EHOSTUNREACH: ProbeFailure.UNREACHABLE,
+    errno.ENETUNREACH: ProbeFailure.UNREACHABLE,
+    errno.EHOSTDOWN: ProbeFailure.UNREACHABLE,
+    errno.ENETDOWN: ProbeFailure.UNREACHABLE,
+    errno.ENONET: ProbeFailure.UNREACHABLE,
+}
+
+
+def classify_probe(error: OSError) -> ProbeFailure:
+    """Name the reason why a connect failed.
+
+    What the network did not do is `local_error`: no file descriptor, no local port, a local packet
+    filter, no such address family on this machine.
+    """
+    if isinstance(error, TimeoutError):
+        return ProbeFailure.TIMEOUT
+    return _PROBE_FAILURES.get(error.errno or 0, ProbeFailure.LOCAL_ERROR)
+
+
+def classify_lookup(error: OSError | EOFError | dns.exception.DNSException) -> LookupStatus:
+    """Name the reason why a DNS query got no answer, or none that can be read."""
+    if isinstance(error, TimeoutError | dns.exception.Timeout):
+        return LookupStatus.TIMEOUT
+    if isinstance(error, OSError):
+        return LookupStatus.UNREACHABLE
+    return LookupStatus.BAD_RESPONSE

@@ -1,0 +1,306 @@
+"""Value objects that every layer shares: what was asked, what was seen, and when.
+
+This module owns the nouns of the project (zone, DNS server, record, host, endpoint, check) and
+nothing else: no I/O, no clock, no configuration, no metric name. Everything here is immutable, so a
+result can be handed to another task or thread without a copy.
+
+The vocabulary is that of RFC 2782 (SRV records), https://www.rfc-editor.org/rfc/rfc2782.
+"""
+
+import enum
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+DNS_PORT = 53
+KMS_PORT = 1688
+NOT_AVAILABLE = "."
+"""The SRV target that says "decidedly not available at this domain" (RFC 2782, "Target")."""
+
+
+class Family(enum.StrEnum):
+    """An address family, spelled as in the configuration."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+def family_of(address: str) -> Family:
+    """Tell the family of a literal IP address."""
+    return Family.IPV6 if ":" in address else Family.IPV4
+
+
+class LookupStatus(enum.StrEnum):
+    """How a DNS lookup ended; the closed vocabulary of `kms_srv_lookup_status`."""
+
+    OK = "ok"
+    NXDOMAIN = "nxdomain"
+    NODATA = "nodata"
+    SERVFAIL = "servfail"
+    REFUSED = "refused"
+    BAD_RESPONSE = "bad_response"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+
+    @property
+    def usable(self) -> bool:
+        """Whether the answer says what is published: records, or surely none (RFC 2308)."""
+        return self in _USABLE
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server sent anything at all, be it an error."""
+        return self not in _UNANSWERED
+
+
+_USABLE = frozenset({LookupStatus.OK, LookupStatus.NXDOMAIN, LookupStatus.NODATA})
+_UNANSWERED = frozenset({LookupStatus.TIMEOUT, LookupStatus.UNREACHABLE})
+
+
+class ProbeFailure(enum.StrEnum):
+    """Why an endpoint is not up; the closed vocabulary of `kms_endpoint_failure`."""
+
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECTION_RESET = "connection_reset"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    LOCAL_ERROR = "local_error"
+    NOT_ALLOWED = "not_allowed"
+
+
+class IgnoredReason(enum.StrEnum):
+    """Why a record or address of an answer was left out; limits are named as in the configuration."""
+
+    RECORDS_PER_ZONE = "records_per_zone"
+    ADDRESSES_PER_TARGET = "addresses_per_target"
+    VANISHED_PER_ZONE = "vanished_per_zone"
+    MALFORMED = "malformed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class DnsServer:
+    """One DNS server by address: one client's point of view."""
+
+    address: str
+    port: int = DNS_PORT
+
+    @property
+    def label(self) -> str:
+        """The value of the label `dns_server`: the address, with the port only where it is not 53."""
+        if self.port == DNS_PORT:
+            return self.address
+        return host_port(self.address, self.port)
+
+
+class ServerGroup(enum.StrEnum):
+    """A word in place of an address, for servers that are found out at each check."""
+
+    SYSTEM = "system"
+    AUTHORITATIVE = "authoritative"
+
+
+ServerSelector = DnsServer | ServerGroup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Host:
+    """A KMS host: the target of a record, or one assigned statically, and its port."""
+
+    target: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Record:
+    """One SRV record (RFC 2782), its target in canonical form."""
+
+    priority: int
+    weight: int
+    port: int
+    target: str
+
+    @property
+    def host(self) -> Host:
+        """Target and port: what tells a record from others whatever its priority and weight."""
+        return Host(target=self.target, port=self.port)
+
+
+def hosts_of(records: Iterable[Record]) -> frozenset[Host]:
+    """Give the hosts that records name; the target `.` names none."""
+    return frozenset(record.host for record in records if record.target != NOT_AVAILABLE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Endpoint:
+    """One address of a host: what gets probed."""
+
+    target: str
+    port: int
+    address: str
+
+    @property
+    def host(self) -> Host:
+        """The host that this is an address of."""
+        return Host(target=self.target, port=self.port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressLookup:
+    """The addresses of one family that one DNS server gives for a name.
+
+    `ttl_seconds` bounds the reuse of the result; for a negative answer it is the one of RFC 2308.
+    """
+
+    status: LookupStatus
+    addresses: tuple[str, ...] = ()
+    alias_of: str | None = None
+    ttl_seconds: int = 0
+
+
+Glue = Mapping[tuple[str, Family], AddressLookup]
+"""Addresses by (target, family) that came along in the additional section of an SRV answer."""
+
+
+def _nothing() -> Mapping[Any, Any]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SrvLookup:
+    """What one DNS server answered when asked for the SRV records of a zone.
+
+    `record_count` counts the answer as it came, `records` holds those that are well formed and
+    within the limits, sorted. `ttl_seconds` is the smallest TTL of a positive answer.
+    """
+
+    status: LookupStatus
+    duration_seconds: float
+    records: tuple[Record, ...] = ()
+    record_count: int = 0
+    ttl_seconds: int | None = None
+    authoritative: bool | None = None
+    soa_serial: int | None = None
+    glue: Glue = field(default_factory=_nothing)
+    ignored: Mapping[IgnoredReason, int] = field(default_factory=_nothing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetLookup:
+    """The addresses of a target as one DNS server gives them.
+
+    `addresses` are current; `probed` adds those of the last usable answer of a family whose lookup
+    fails now, for they go on being probed. `failure` is set only while no address can be had.
+    """
+
+    target: str
+    addresses: tuple[str, ...] = ()
+    probed: tuple[str, ...] = ()
+    failure: LookupStatus | None = None
+    alias_of: str | None = None
+    ignored: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """One probe of one endpoint.
+
+    `connect_seconds` is the round trip of the TCP handshake, None when it failed. `finished_at` is
+    Unix time; `finished_monotonic` orders results whatever is done to the clock.
+    """
+
+    endpoint: Endpoint
+    finished_at: float
+    finished_monotonic: float
+    failure: ProbeFailure | None = None
+    connect_seconds: float | None = None
+    syn_retransmits: int = 0
+
+    @property
+    def up(self) -> bool:
+        """Whether the probe went all the way."""
+        return self.failure is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerCheck:
+    """One zone seen through one DNS server: its answer and the addresses of the targets there.
+
+    `targets` has also the targets of the last usable answer and of vanished hosts.
+    """
+
+    dns_server: str
+    lookup: SrvLookup
+    targets: tuple[TargetLookup, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneCheck:
+    """One look at a zone: every DNS server's answer, and a probe of every endpoint they lead to.
+
+    `authoritative` are the servers that the group of this name stood for.
+    """
+
+    zone: str
+    finished_at: float
+    duration_seconds: float
+    servers: tuple[ServerCheck, ...]
+    probes: tuple[ProbeResult, ...]
+    authoritative: frozenset[DnsServer] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostCheck:
+    """One look at a statically assigned host.
+
+    `targets` has its addresses by the label of the DNS server that gave them, `""` for a host that is an
+    address itself.
+    """
+
+    host: Host
+    finished_at: float
+    targets: Mapping[str, TargetLookup]
+    probes: tuple[ProbeResult, ...]
+    authoritative: frozenset[DnsServer] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What was seen before, as far as the next check of a zone or static host needs it.
+
+    `records` are the last usable answer of each DNS server, `addresses` those last probed for a
+    (DNS server, target), `vanished` the hosts that no server publishes any more.
+    """
+
+    records: Mapping[str, tuple[Record, ...]] = field(default_factory=_nothing)
+    vanished: tuple[Host, ...] = ()
+    addresses: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=_nothing)
+    endpoints: tuple[Endpoint, ...] = ()
+    authoritative: frozenset[DnsServer] = frozenset()
+
+
+def endpoints_of(hosts: Iterable[Host], targets: Iterable[TargetLookup]) -> frozenset[Endpoint]:
+    """Pair hosts with the addresses that go on being probed for their targets."""
+    addresses: dict[str, set[str]] = {}
+    for lookup in targets:
+        addresses.setdefault(lookup.target, set()).update(lookup.probed)
+    return frozenset(
+        Endpoint(target=host.target, port=host.port, address=address)
+        for host in hosts
+        for address in addresses.get(host.target, ())
+    )
+
+
+def host_port(host: str, port: int) -> str:
+    """Join a host name or address and a port, an IPv6 address in brackets (RFC 3986, 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_address(text: str) -> bool:
+    """Tell a literal IP address from a name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
