@@ -1,0 +1,48 @@
+"""The configuration file: YAML → `Config`, or every problem with its line and key path.
+
+Owns the form of the file, and its JSON Schema, which `python -m exporter.config` prints. It does not open
+files, and it does not decide when to load one. `yaml` is imported nowhere else.
+
+| module | holds |
+| --- | --- |
+| problems | what can be said about a bad file |
+| source | bytes → plain data with line numbers |
+| values | text → single values |
+| schema | the typed configuration |
+| checks | plain data → typed configuration, or all its problems |
+"""
+
+from collections.abc import Iterable
+
+from exporter.config.checks import load
+from exporter.config.problems import ConfigError, Problem
+from exporter.config.schema import Config, Dns, Limits, Probe, Zone, json_schema
+from exporter.config.source import Document, read
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Dns",
+    "Limits",
+    "Probe",
+    "Problem",
+    "Zone",
+    "default",
+    "json_schema",
+    "parse",
+]
+
+
+def parse(text: bytes) -> Config:
+    """Read a configuration file; raises ConfigError, and nothing else, whatever the bytes are."""
+    return load(read(text))
+
+
+def default(zones: Iterable[str]) -> Config:
+    """The configuration without a file: these zones, and defaults for the rest.
+
+    Zones that differ only in case or a trailing dot count once. Raises ConfigError when there are none
+    or a name is bad.
+    """
+    unique = {zone.lower().removesuffix("."): zone for zone in zones}
+    return load(Document(data={"zones": tuple({"name": zone} for zone in unique.values())}))
