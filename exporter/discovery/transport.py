@@ -1,0 +1,132 @@
+"""One question to one DNS server: UDP with tries, TCP when the answer was cut, EDNS with a way back.
+
+Owns the sockets of DNS and nothing of what an answer means. Follows RFC 1035 (4.2, transport), RFC 7766
+(TCP after truncation), RFC 6891 (EDNS, and 6.2.2: FORMERR from a server that does not know it) and
+RFC 5452 (only an answer with our id, from the address asked, on the port we sent from, counts).
+"""
+
+import asyncio
+import collections
+import socket
+from collections.abc import Mapping
+
+import dns.asyncbackend
+import dns.asyncquery
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import dns.rdatatype
+
+from exporter.failures import classify_lookup
+from exporter.model import DnsServer, Family, LookupStatus, family_of
+
+EDNS_PAYLOAD_BYTES = 1232  # what passes everywhere unfragmented: DNS flag day 2020
+_MAX_DATAGRAM_BYTES = 65535
+_SOCKET_FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+
+Answer = dns.message.QueryMessage
+Reply = Answer | LookupStatus
+"""A parsed response, whatever its response code, or why there is none."""
+
+
+class Transport:
+    """Sends queries and brings back replies; bounded in time and in queries in flight per server."""
+
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float,
+        attempts: int,
+        source_addresses: Mapping[Family, str],
+        max_in_flight: int,
+    ) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._attempts = attempts
+        self._source_addresses = source_addresses
+        self._slots: dict[DnsServer, asyncio.Semaphore] = collections.defaultdict(
+            lambda: asyncio.Semaphore(max_in_flight)
+        )
+        self._backend = dns.asyncbackend.get_backend("asyncio")
+
+    async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Reply:
+        """Ask `server` for the records of `rdtype` at `name` (canonical form).
+
+        Takes at most `attempts` timeouts over UDP, and one more each for TCP and for a server without EDNS.
+        """
+        qname = dns.name.from_text(name)
+        async with self._slots[server]:
+            reply = await self._ask(server, dns.message.make_query(qname, rdtype, payload=EDNS_PAYLOAD_BYTES))
+            if isinstance(reply, Answer) and reply.rcode() == dns.rcode.FORMERR:
+                reply = await self._ask(server, dns.message.make_query(qname, rdtype, use_edns=False))
+            return reply
+
+    async def _ask(self, server: DnsServer, query: Answer) -> Reply:
+        try:
+            reply = await self._ask_udp(server, query)
+            if reply.flags & dns.flags.TC:
+                reply = await self._ask_tcp(server, query)
+        except (OSError, EOFError, dns.exception.DNSException) as error:
+            return classify_lookup(error)
+        return LookupStatus.BAD_RESPONSE if reply.flags & dns.flags.TC else reply
+
+    async def _ask_udp(self, server: DnsServer, query: Answer) -> Answer:
+        wire = query.to_wire()
+        with self._connected(server) as sock:
+            error: OSError = TimeoutError()
+            for _ in range(self._attempts):
+                try:
+                    async with asyncio.timeout(self._timeout_seconds):
+                        await asyncio.get_running_loop().sock_sendall(sock, wire)
+                        return await _receive(sock, query)
+                except OSError as failed:  # silence, or an ICMP error about this or an earlier try
+                    error = failed
+            raise error
+
+    def _connected(self, server: DnsServer) -> socket.socket:
+        family = family_of(server.address)
+        sock = socket.socket(_SOCKET_FAMILIES[family], socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            if source := self._source_addresses.get(family):
+                sock.bind((source, 0))
+            sock.connect((server.address, server.port))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    async def _ask_tcp(self, server: DnsServer, query: Answer) -> Answer:
+        async with asyncio.timeout(self._timeout_seconds):
+            answer = await dns.asyncquery.tcp(
+                query,
+                server.address,
+                port=server.port,
+                timeout=self._timeout_seconds,
+                source=self._source_addresses.get(family_of(server.address)),
+                backend=self._backend,
+            )
+        return _as_answer(answer)
+
+
+async def _receive(sock: socket.socket, query: Answer) -> Answer:
+    """Wait for the datagram that answers `query`; those with another id are strays and passed over."""
+    query_id = query.id.to_bytes(2, "big")
+    while True:
+        wire = await asyncio.get_running_loop().sock_recv(sock, _MAX_DATAGRAM_BYTES)
+        if wire[:2] != query_id:
+            await asyncio.sleep(
+                0
+            )  # sock_recv does not yield while datagrams wait: a flood must not hold the loop
+            continue
+        answer = dns.message.from_wire(wire)
+        if not query.is_response(answer):
+            raise dns.query.BadResponse
+        return _as_answer(answer)
+
+
+def _as_answer(message: dns.message.Message) -> Answer:
+    if not isinstance(message, Answer):
+        raise dns.query.BadResponse
+    return message
