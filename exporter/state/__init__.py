@@ -1,0 +1,337 @@
+"""The latest results, their counters, and what has vanished: everything a scrape shows.
+
+The only mutable store of the project, used from the event loop alone. Checks go in, a snapshot of views and
+the changes worth a line in the log come out. Keeps nothing that is neither configured, published, nor
+vanished within `forget_after`.
+"""
+
+import collections
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from exporter.model import (
+    NOT_AVAILABLE,
+    DnsServer,
+    Endpoint,
+    Host,
+    HostCheck,
+    IgnoredReason,
+    Memory,
+    ProbeResult,
+    TargetLookup,
+    ZoneCheck,
+    endpoints_of,
+    hosts_of,
+)
+from exporter.state.changes import Change, endpoint_changes, server_changes, target_changes
+from exporter.state.histogram import Histogram
+from exporter.state.table import HeldTable
+from exporter.state.views import EndpointView, ExporterView, ServerView, Snapshot, ZoneView, count_probe
+
+__all__ = [
+    "Change",
+    "EndpointView",
+    "ExporterView",
+    "Histogram",
+    "ServerView",
+    "Snapshot",
+    "State",
+    "ZoneSettings",
+    "ZoneView",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneSettings:
+    """What the state needs to know of a configured zone.
+
+    `dns_servers` are the labels of the servers named by address; `open_ended` says that others are found
+    out at each check.
+    """
+
+    labels: Mapping[str, str]
+    dns_servers: tuple[str, ...]
+    open_ended: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class _Zone:
+    settings: ZoneSettings
+    servers: dict[str, ServerView] = field(default_factory=dict)
+    vanished: dict[Host, float] = field(default_factory=dict)
+    ignored: collections.Counter[IgnoredReason] = field(default_factory=collections.Counter)
+    authoritative: frozenset[DnsServer] = frozenset()
+    last_check: float | None = None
+    check_duration_seconds: float | None = None
+
+    def published(self) -> frozenset[Host]:
+        return frozenset(record.host for view in self.servers.values() for record in view.records or ())
+
+
+@dataclass(slots=True, kw_only=True)
+class _StaticHost:
+    authoritative: frozenset[DnsServer] = frozenset()
+    last_check: float | None = None
+
+
+class State:
+    """Results of checks, kept for as long as they are of any use."""
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._forget_after_seconds = 0.0
+        self._vanished_per_zone = 0
+        self._zones: dict[str, _Zone] = {}
+        self._static_hosts: dict[Host, _StaticHost] = {}
+        self._targets: HeldTable[tuple[str, str], TargetLookup] = HeldTable()
+        self._endpoints: HeldTable[Endpoint, EndpointView] = HeldTable()
+        self._hosts: HeldTable[Host, None] = HeldTable()
+        self._lookup_durations: HeldTable[str, Histogram] = HeldTable()
+        self._ready = False
+        self.exporter = ExporterView()
+
+    def configure(
+        self,
+        *,
+        zones: Mapping[str, ZoneSettings],
+        static_hosts: Iterable[Host],
+        forget_after_seconds: float,
+        vanished_per_zone: int,
+    ) -> None:
+        """Take over what is configured from now on; what is not any more leaves at once."""
+        self._forget_after_seconds = forget_after_seconds
+        self._vanished_per_zone = vanished_per_zone
+        for gone in self._zones.keys() - zones.keys():
+            self._drop_zone(gone)
+        for name, settings in zones.items():
+            zone = self._zones.setdefault(name, _Zone(settings=settings))
+            zone.settings = settings
+            self._keep_servers(name, zone)
+        wanted = dict.fromkeys(static_hosts)
+        for host in self._static_hosts.keys() - wanted.keys():
+            self._release(("host", host))
+        self._static_hosts = {host: self._static_hosts.get(host, _StaticHost()) for host in wanted}
+
+    def memory_of_zone(self, name: str) -> Memory:
+        """Give what the next check of a zone has to know."""
+        zone = self._zones.get(name)
+        if zone is None:
+            return Memory()
+        self._forget_vanished(name, zone)
+        owners = [("zone", name), *(("vanished", name, host) for host in zone.vanished)]
+        return replace(
+            self._memory(owners),
+            records={label: view.records for label, view in zone.servers.items() if view.records},
+            vanished=tuple(host for host in zone.vanished if host.target != NOT_AVAILABLE),
+            authoritative=zone.authoritative,
+        )
+
+    def memory_of_host(self, host: Host) -> Memory:
+        """Give what the next check of a static host has to know."""
+        static = self._static_hosts.get(host, _StaticHost())
+        return replace(self._memory([("host", host)]), authoritative=static.authoritative)
+
+    def apply_zone(self, check: ZoneCheck) -> list[Change]:
+        """Take over the check of a zone and tell what it changed; nothing when the zone is not configured."""
+        zone = self._zones.get(check.zone)
+        if zone is None:
+            return []
+        asked = {server.dns_server for server in check.servers}
+        zone.servers = {label: view for label, view in zone.servers.items() if label in asked}
+        before = zone.published()
+        changes = self._apply_lookups(zone, check)
+        self._hold_zone(zone, check, before)
+        changes += self._apply_targets((server.dns_server, server.targets) for server in check.servers)
+        changes += self._apply_probes(check.probes)
+        zone.authoritative = check.authoritative
+        zone.last_check = check.finished_at
+        zone.check_duration_seconds = check.duration_seconds
+        return changes
+
+    def apply_host(self, check: HostCheck) -> list[Change]:
+        """Take over the check of a static host and tell what it changed, as `apply_zone` does."""
+        static = self._static_hosts.get(check.host)
+        if static is None:
+            return []
+        self._hold(
+            ("host", check.host), ((label, [check.host], [lookup]) for label, lookup in check.targets.items())
+        )
+        changes = self._apply_targets((label, [lookup]) for label, lookup in check.targets.items())
+        changes += self._apply_probes(check.probes)
+        static.authoritative = check.authoritative
+        static.last_check = check.finished_at
+        return changes
+
+    def is_ready(self) -> bool:
+        """Tell whether everything configured has been checked once; what a reload adds does not undo that."""
+        if not self._ready:
+            zones = (zone.last_check for zone in self._zones.values())
+            hosts = (host.last_check for host in self._static_hosts.values())
+            self._ready = None not in (*zones, *hosts)
+        return self._ready
+
+    def snapshot(self) -> Snapshot:
+        """Give everything there is to show, after forgetting what vanished long enough ago."""
+        for name, zone in self._zones.items():
+            self._forget_vanished(name, zone)
+        return Snapshot(
+            zones=tuple(_view(name, zone) for name, zone in self._zones.items()),
+            targets=tuple((label, lookup) for (label, _), lookup in self._targets.items()),
+            hosts=tuple(self._hosts.keys()),
+            endpoints=tuple(self._endpoints.values()),
+            static_hosts=tuple((host, static.last_check) for host, static in self._static_hosts.items()),
+            lookup_durations=tuple(self._lookup_durations.items()),
+            exporter=self.exporter,
+        )
+
+    def count_overruns(self, missed: int) -> None:
+        """Count checks that were still running when the next one was due."""
+        self.exporter = replace(self.exporter, overruns=self.exporter.overruns + missed)
+
+    def count_internal_error(self) -> None:
+        """Count a bug that was caught."""
+        self.exporter = replace(self.exporter, internal_errors=self.exporter.internal_errors + 1)
+
+    def observe_lag(self, seconds: float) -> None:
+        """Take note of how late the event loop was."""
+        self.exporter = replace(self.exporter, event_loop_lag=self.exporter.event_loop_lag.observe(seconds))
+
+    def record_reload(self, *, successful: bool, at: float) -> None:
+        """Take note of an attempt to load the configuration, at a Unix time."""
+        success = at if successful else self.exporter.last_reload_success
+        self.exporter = replace(self.exporter, last_reload_successful=successful, last_reload_success=success)
+
+    def _apply_lookups(self, zone: _Zone, check: ZoneCheck) -> list[Change]:
+        changes: list[Change] = []
+        self._lookup_durations.hold(("zone", check.zone), (server.dns_server for server in check.servers))
+        for server in check.servers:
+            old = zone.servers.get(server.dns_server, ServerView(dns_server=server.dns_server))
+            new = old.after(server.lookup)
+            changes += server_changes(check.zone, old, new)
+            zone.servers[server.dns_server] = new
+            zone.ignored.update(server.lookup.ignored)
+            zone.ignored[IgnoredReason.ADDRESSES_PER_TARGET] += sum(t.ignored for t in server.targets)
+            histogram = self._lookup_durations.get(server.dns_server) or Histogram()
+            self._lookup_durations[server.dns_server] = histogram.observe(server.lookup.duration_seconds)
+        return changes
+
+    def _hold_zone(self, zone: _Zone, check: ZoneCheck, before: frozenset[Host]) -> None:
+        """Hold what the zone leads to now; a vanished host holds its own, to let go when it is forgotten.
+
+        What changes hands between the two is held by the new owner before the old one lets go.
+        """
+        after = zone.published()
+        for host in sorted(before - after):
+            zone.vanished[host] = self._monotonic()
+        for host in zone.vanished.keys() - after:
+            self._hold(
+                ("vanished", check.zone, host),
+                ((server.dns_server, [host], server.targets) for server in check.servers),
+            )
+        self._hold(
+            ("zone", check.zone),
+            (
+                (server.dns_server, hosts_of(zone.servers[server.dns_server].records or ()), server.targets)
+                for server in check.servers
+            ),
+        )
+        for host in zone.vanished.keys() & after:
+            self._forget_host(check.zone, zone, host)
+        excess = len(zone.vanished) - self._vanished_per_zone
+        for host in sorted(zone.vanished, key=lambda host: (zone.vanished[host], host))[: max(0, excess)]:
+            self._forget_host(check.zone, zone, host)
+            zone.ignored[IgnoredReason.VANISHED_PER_ZONE] += 1
+
+    def _hold(
+        self, owner: Hashable, views: Iterable[tuple[str, Iterable[Host], Iterable[TargetLookup]]]
+    ) -> None:
+        """Let `owner` hold hosts, and what each DNS server gives for their targets."""
+        held: set[Host] = set()
+        targets: set[tuple[str, str]] = set()
+        endpoints: set[Endpoint] = set()
+        for dns_server, hosts, lookups in views:
+            wanted = [host for host in hosts if host.target != NOT_AVAILABLE]
+            held.update(wanted)
+            targets.update((dns_server, host.target) for host in wanted)
+            endpoints |= endpoints_of(wanted, lookups)
+        self._hosts.hold(owner, held)
+        self._targets.hold(owner, targets)
+        self._endpoints.hold(owner, endpoints)
+
+    def _apply_targets(self, seen: Iterable[tuple[str, Iterable[TargetLookup]]]) -> list[Change]:
+        changes: list[Change] = []
+        for dns_server, lookups in seen:
+            for lookup in lookups:
+                key = (dns_server, lookup.target)
+                if key in self._targets:
+                    changes += target_changes(dns_server, self._targets.get(key), lookup)
+                    self._targets[key] = lookup
+        return changes
+
+    def _apply_probes(self, results: Iterable[ProbeResult]) -> list[Change]:
+        """Count results; one that several zones share, or an older one, counts once."""
+        changes: list[Change] = []
+        for result in results:
+            before = self._endpoints.get(result.endpoint)
+            stale = before is not None and before.last.finished_monotonic >= result.finished_monotonic
+            if result.endpoint in self._endpoints and not stale:
+                after = count_probe(before, result)
+                changes += endpoint_changes(before, after)
+                self._endpoints[result.endpoint] = after
+        return changes
+
+    def _memory(self, owners: Iterable[Hashable]) -> Memory:
+        """Recall the addresses and endpoints that owners hold."""
+        addresses: dict[tuple[str, str], tuple[str, ...]] = {}
+        endpoints: set[Endpoint] = set()
+        for owner in owners:
+            endpoints |= self._endpoints.held_by(owner)
+            for key in self._targets.held_by(owner):
+                if lookup := self._targets.get(key):
+                    addresses[key] = lookup.probed
+        return Memory(addresses=addresses, endpoints=tuple(sorted(endpoints)))
+
+    def _keep_servers(self, name: str, zone: _Zone) -> None:
+        """Drop the servers that are not configured any more, and start the counters of new ones at 0."""
+        wanted = zone.settings.dns_servers
+        kept = zone.servers if zone.settings.open_ended else zone.servers.keys() & set(wanted)
+        zone.servers = {
+            **{label: view for label, view in zone.servers.items() if label in kept},
+            **{label: ServerView(dns_server=label) for label in wanted if label not in kept},
+        }
+        self._lookup_durations.hold(("zone", name), zone.servers)
+        owner = ("zone", name)
+        self._targets.hold(owner, {key for key in self._targets.held_by(owner) if key[0] in zone.servers})
+
+    def _drop_zone(self, name: str) -> None:
+        zone = self._zones.pop(name)
+        for host in list(zone.vanished):
+            self._forget_host(name, zone, host)
+        self._release(("zone", name))
+
+    def _forget_vanished(self, name: str, zone: _Zone) -> None:
+        too_old = self._monotonic() - self._forget_after_seconds
+        for host in [host for host, since in zone.vanished.items() if since <= too_old]:
+            self._forget_host(name, zone, host)
+
+    def _forget_host(self, name: str, zone: _Zone, host: Host) -> None:
+        del zone.vanished[host]
+        self._release(("vanished", name, host))
+
+    def _release(self, owner: Hashable) -> None:
+        for table in (self._targets, self._endpoints, self._hosts, self._lookup_durations):
+            table.release(owner)
+
+
+def _view(name: str, zone: _Zone) -> ZoneView:
+    return ZoneView(
+        zone=name,
+        labels=zone.settings.labels,
+        servers=tuple(zone.servers.values()),
+        published=zone.published(),
+        vanished=frozenset(zone.vanished),
+        ignored={reason: zone.ignored[reason] for reason in IgnoredReason},
+        last_check=zone.last_check,
+        check_duration_seconds=zone.check_duration_seconds,
+    )
