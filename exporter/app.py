@@ -1,0 +1,132 @@
+"""The composition root: builds the parts, ties them together, and takes them down on a signal.
+
+Decides nothing about DNS, probing or metrics. Everything that runs is a task of one group.
+"""
+
+import asyncio
+import contextlib
+import resource
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+
+import structlog
+from aiohttp import web
+
+from exporter.build import read_build_info
+from exporter.config import Config, ConfigError, Problem, default
+from exporter.demo import Lab
+from exporter.discovery import RESOLV_CONF, parse_resolv_conf
+from exporter.model import host_port
+from exporter.reload import Loader, Reloader, Source
+from exporter.scheduler import Scheduler
+from exporter.state import State
+from exporter.web import Backend, make_application
+from exporter.web.listen import listen
+
+log = structlog.get_logger(__name__)
+
+LAG_SAMPLE_SECONDS = 0.5
+SHUTDOWN_SECONDS = 1.0
+
+
+class StartError(Exception):
+    """The service cannot start; the text says why, in a line."""
+
+
+async def serve(source: Source, addresses: Sequence[tuple[str, int]]) -> None:
+    """Run the exporter on a configuration until SIGTERM or SIGINT.
+
+    Raises StartError when an address cannot be listened on, and ConfigError, which has been logged by then,
+    when the configuration is unusable.
+    """
+    _raise_descriptor_limit()
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    state = State()
+    loader = Loader(source, state)
+    with contextlib.ExitStack() as opened:
+        sockets = [opened.enter_context(_listen(host, port)) for host, port in addresses]
+        config = loader.load()
+        async with asyncio.TaskGroup() as tasks:
+            scheduler = Scheduler(state, tasks)
+            reloader = Reloader(loader, state, scheduler.reconcile)
+            loop.add_signal_handler(signal.SIGHUP, reloader.request)
+            background = [
+                tasks.create_task(reloader.run(), name="reload"),
+                tasks.create_task(_measure_lag(state), name="event loop lag"),
+            ]
+            await scheduler.reconcile(config)
+            backend = Backend(
+                snapshot=state.snapshot,
+                is_ready=state.is_ready,
+                reload=reloader.reload,
+                build=read_build_info(),
+            )
+            async with _serving(sockets, backend):
+                await stop.wait()
+                log.info("stopping")
+            for task in background:
+                task.cancel()
+            await scheduler.close()
+
+
+async def serve_lab(addresses: Sequence[tuple[str, int]]) -> None:
+    """Run the exporter on the embedded lab."""
+    async with Lab() as lab:
+        for zone, situation in lab.describe():
+            log.info("lab zone", dns_zone=zone, situation=situation)
+        await serve(Source(name="the embedded lab", read=lambda: lab.config_text), addresses)
+
+
+def system_source() -> Source:
+    """Take the configuration from this machine: its search suffixes are the zones, its servers are asked."""
+    return Source(name=str(RESOLV_CONF), read=RESOLV_CONF.read_bytes, load=_system_config)
+
+
+def _system_config(content: bytes) -> Config:
+    system = parse_resolv_conf(content.decode(errors="replace"), hostname=socket.gethostname())
+    missing = "search suffix" if not system.search else "name server" if not system.servers else None
+    if missing:
+        message = f"no configuration file given, and this machine has no DNS {missing} to go by"
+        raise ConfigError((Problem(line=None, path="", message=message),))
+    return default(system.search)
+
+
+@contextlib.asynccontextmanager
+async def _serving(sockets: Sequence[socket.socket], backend: Backend) -> AsyncIterator[None]:
+    runner = web.AppRunner(
+        make_application(backend), handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS
+    )
+    await runner.setup()
+    try:
+        for sock in sockets:
+            await web.SockSite(runner, sock).start()
+            log.info("listening", address=host_port(*sock.getsockname()[:2]))
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return listen(host, port)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host_port(host, port)}: {error.strerror or error}") from error
+
+
+async def _measure_lag(state: State) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LAG_SAMPLE_SECONDS
+        await asyncio.sleep(LAG_SAMPLE_SECONDS)
+        state.observe_lag(max(0.0, loop.time() - due))
+
+
+def _raise_descriptor_limit() -> None:
+    """Use as many file descriptors as this process may have: every query and connect takes one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

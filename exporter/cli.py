@@ -1,0 +1,169 @@
+"""The command line: arguments, exit statuses, nothing else.
+
+Heavy modules are imported by the command that needs them, so that `--version` and `-h` answer at once.
+Exit status 2 means that a command could not start; argparse uses the same for bad arguments.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import structlog
+
+from exporter.build import read_build_info
+from exporter.logs import LogFormat, LogLevel, configure_logging
+
+if TYPE_CHECKING:
+    from exporter.reload import Source
+
+DEFAULT_LISTEN_ADDRESS = ":11688"
+_MAX_PORT = 65535
+_OK, _INVALID, _CANNOT_START = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and leave with its exit status."""
+    options = _parser().parse_args(arguments)
+    sys.exit(options.command(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kms-exporter",
+        description="Prometheus exporter that watches Windows KMS hosts from the network.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = commands.add_parser(
+        "run",
+        help="run the exporter",
+        description="Run the exporter. Without a configuration file it watches the DNS search suffixes of "
+        "this machine at the DNS servers of this machine.",
+        allow_abbrev=False,
+    )
+    run.add_argument("--config.file", dest="config_file", type=Path, metavar="F", help="configuration file")
+    run.add_argument(
+        "--config.check",
+        dest="config_check",
+        action="store_true",
+        help="only validate the configuration; exit status 0 or 1",
+    )
+    _add_service_flags(run)
+    run.set_defaults(command=_run)
+
+    demo = commands.add_parser(
+        "demo",
+        help="run the exporter on an embedded lab",
+        description="Run the exporter on an embedded lab on loopback, which plays every situation. Needs no "
+        "network, no configuration and no privileges.",
+        allow_abbrev=False,
+    )
+    _add_service_flags(demo)
+    demo.set_defaults(command=_demo)
+
+    check_config = commands.add_parser(
+        "check-config",
+        help="validate a configuration file",
+        description="Validate a configuration file; every problem is shown with its line and key path. Exit "
+        "status 0 when it is valid, 1 when not.",
+        allow_abbrev=False,
+    )
+    check_config.add_argument("config_file", type=Path, metavar="F", help="configuration file")
+    check_config.set_defaults(command=_check_config)
+    return parser
+
+
+def _add_service_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--web.listen-address",
+        dest="listen_addresses",
+        action="append",
+        type=_listen_address,
+        metavar="HOST:PORT",
+        help=f"address to serve HTTP on; repeat for several (default {DEFAULT_LISTEN_ADDRESS})",
+    )
+    parser.add_argument(
+        "--log.level", dest="log_level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO
+    )
+    parser.add_argument(
+        "--log.format", dest="log_format", type=LogFormat, choices=list(LogFormat), default=LogFormat.LOGFMT
+    )
+
+
+def _listen_address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not port.isdecimal() or not port.isascii() or int(port) > _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, :PORT or [IPV6]:PORT")
+    return host, int(port)
+
+
+def _version() -> str:
+    build = read_build_info()
+    return f"kms-exporter, version {build.version} (revision: {build.revision}, Python {build.python})"
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.config_check:
+        return _check_source(_source(options.config_file))
+    from exporter.app import serve  # noqa: PLC0415
+
+    return _serve(options, lambda addresses: serve(_source(options.config_file), addresses))
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from exporter.app import serve_lab  # noqa: PLC0415
+
+    return _serve(options, serve_lab)
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    return _check_source(_source(options.config_file))
+
+
+def _source(path: Path | None) -> "Source":
+    if path is None:
+        from exporter.app import system_source  # noqa: PLC0415
+
+        return system_source()
+    from exporter.reload import file_source  # noqa: PLC0415
+
+    return file_source(path)
+
+
+def _check_source(source: "Source") -> int:
+    from exporter.config import ConfigError  # noqa: PLC0415
+
+    try:
+        config = source.load(source.read())
+    except OSError as error:
+        sys.stderr.write(f"{source.name}: cannot be read: {error.strerror or error}\n")
+        return _INVALID
+    except ConfigError as error:
+        sys.stderr.writelines(f"{source.name}: {problem}\n" for problem in error.problems)
+        return _INVALID
+    sys.stdout.write(f"{source.name}: valid, zones: {len(config.zones)}, hosts: {len(config.hosts)}\n")
+    return _OK
+
+
+def _serve(
+    options: argparse.Namespace, service: Callable[[Sequence[tuple[str, int]]], Coroutine[Any, Any, None]]
+) -> int:
+    from exporter.app import StartError  # noqa: PLC0415
+    from exporter.config import ConfigError  # noqa: PLC0415
+
+    configure_logging(level=options.log_level, form=options.log_format)
+    addresses = options.listen_addresses or [_listen_address(DEFAULT_LISTEN_ADDRESS)]
+    try:
+        asyncio.run(service(addresses))
+    except ConfigError:
+        return _CANNOT_START  # every problem of it is in the log by now
+    except StartError as error:
+        structlog.get_logger(__name__).error("cannot start", reason=str(error))
+        return _CANNOT_START
+    return _OK

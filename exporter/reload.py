@@ -1,0 +1,126 @@
+"""When to load the configuration again, and keeping the last good one.
+
+A bad file is refused whole: the running configuration stays, and the failure shows in the metrics, the log
+and the HTTP answer. Knows neither how a configuration is parsed nor what is done with it.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from exporter.config import Config, ConfigError, Problem, parse
+from exporter.state import State
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the configuration comes from: `read` gives its bytes, `load` makes a configuration of them.
+
+    `read` raises OSError, `load` ConfigError.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    load: Callable[[bytes], Config] = parse
+
+
+def file_source(path: Path) -> Source:
+    """Take the configuration from a file."""
+    return Source(name=str(path), read=path.read_bytes)
+
+
+class Loader:
+    """Loads the configuration, and takes note of how that went."""
+
+    def __init__(self, source: Source, state: State) -> None:
+        self.source = source
+        self._state = state
+        self._last_seen = ""
+
+    def load(self) -> Config:
+        """Load the configuration now; raises ConfigError, also when the source cannot be read."""
+        try:
+            config = self._load()
+        except ConfigError as error:
+            problems = "; ".join(map(str, error.problems))
+            log.error("configuration refused", source=self.source.name, problems=problems)  # noqa: TRY400
+            self._state.record_reload(successful=False, at=time.time())
+            raise
+        log.info("configuration loaded", source=self.source.name)
+        self._state.record_reload(successful=True, at=time.time())
+        return config
+
+    def has_changed(self) -> bool:
+        """Tell whether the source holds something else than when it was last loaded."""
+        try:
+            return _checksum(self.source.read()) != self._last_seen
+        except OSError as error:
+            return _unreadable(error) != self._last_seen
+
+    def _load(self) -> Config:
+        try:
+            content = self.source.read()
+        except OSError as error:
+            self._last_seen = _unreadable(error)
+            message = f"cannot be read: {error.strerror or error}"
+            raise ConfigError((Problem(line=None, path="", message=message),)) from error
+        self._last_seen = _checksum(content)
+        return self.source.load(content)
+
+
+class Reloader:
+    """Loads the configuration again when told or when it has changed, and hands a good one to `apply`."""
+
+    def __init__(self, loader: Loader, state: State, apply: Callable[[Config], Awaitable[None]]) -> None:
+        self._loader = loader
+        self._state = state
+        self._apply = apply
+        self._busy = asyncio.Lock()
+        self._requested = asyncio.Event()
+
+    async def reload(self) -> tuple[Problem, ...]:
+        """Load the configuration now; the problems say why it was refused, none that it was taken over."""
+        async with self._busy:
+            try:
+                config = self._loader.load()
+            except ConfigError as error:
+                return error.problems
+            await self._apply(config)
+            return ()
+
+    def request(self) -> None:
+        """Ask for a reload soon; any number of requests before it are one."""
+        self._requested.set()
+
+    async def run(self) -> None:
+        """Reload on request and whenever the content of the source has changed."""
+        while True:
+            try:
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._requested.wait()
+            except TimeoutError:
+                if not self._loader.has_changed():
+                    continue
+            self._requested.clear()
+            try:
+                await self.reload()
+            except Exception:
+                self._state.count_internal_error()
+                log.exception("internal error", source=self._loader.source.name)
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _unreadable(error: OSError) -> str:
+    return f"unreadable: {error.errno}"

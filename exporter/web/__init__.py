@@ -1,0 +1,99 @@
+"""The HTTP side: routes and pages over what the state shows.
+
+Owns no results; everything it answers comes from a snapshot or goes through a callable it was given.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import jinja2
+from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.registry import Collector
+
+from exporter.build import BuildInfo
+from exporter.metrics import SnapshotCollector
+from exporter.state import Snapshot
+from exporter.web.exposition import accepts_gzip, render
+
+_PAGES = jinja2.Environment(
+    loader=jinja2.PackageLoader("exporter.web"), autoescape=True, undefined=jinja2.StrictUndefined
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """What the pages need from the rest of the process.
+
+    `reload` gives the problems of a configuration that was refused, none when it was taken over.
+    """
+
+    snapshot: Callable[[], Snapshot]
+    is_ready: Callable[[], bool]
+    reload: Callable[[], Awaitable[tuple[object, ...]]]
+    build: BuildInfo
+
+
+def make_application(backend: Backend) -> web.Application:
+    """Make the application with all its routes."""
+    pages = _Pages(backend)
+    application = web.Application()
+    application.add_routes(
+        [
+            web.get("/", pages.landing),
+            web.get("/metrics", pages.metrics),
+            web.get("/-/healthy", pages.healthy),
+            web.get("/-/ready", pages.ready),
+            web.post("/-/reload", pages.reload),
+        ]
+    )
+    return application
+
+
+class _Pages:
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._process = _process_collectors()
+
+    async def landing(self, _request: web.Request) -> web.Response:
+        page = _PAGES.get_template("landing.html").render(build=self._backend.build)
+        return web.Response(text=page, content_type="text/html")
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Render off the event loop: a large page must not hold up a health check, let alone a probe."""
+        registry = CollectorRegistry(auto_describe=False)
+        for collector in (SnapshotCollector(self._backend.snapshot(), self._backend.build), *self._process):
+            registry.register(collector)
+        accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
+        gzip = accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
+        page = await asyncio.to_thread(render, registry, accept=accept, gzip=gzip)
+        return web.Response(body=page.body, headers=page.headers)
+
+    async def healthy(self, _request: web.Request) -> web.Response:
+        return web.Response(text="kms-exporter is healthy.\n")
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        if self._backend.is_ready():
+            return web.Response(text="kms-exporter is ready.\n")
+        return web.Response(
+            status=HTTPStatus.SERVICE_UNAVAILABLE, text="Not every zone has been checked yet.\n"
+        )
+
+    async def reload(self, _request: web.Request) -> web.Response:
+        problems = await self._backend.reload()
+        if not problems:
+            return web.Response(text="configuration reloaded\n")
+        text = "".join(f"{problem}\n" for problem in problems)
+        return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR, text=f"configuration refused\n{text}")
+
+
+def _process_collectors() -> tuple[Collector, ...]:
+    """Make prometheus_client's own collectors, which register themselves somewhere unless told where."""
+    scratch = CollectorRegistry()
+    return (
+        ProcessCollector(registry=scratch),
+        PlatformCollector(registry=scratch),
+        GCCollector(registry=scratch),
+    )
