@@ -7,6 +7,7 @@ seen now goes out as a value. Keeps no state but results that may be reused with
 
 import asyncio
 import dataclasses
+import functools
 import time
 from collections.abc import Awaitable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -91,44 +92,39 @@ class Checker:
         self.probe_slots = asyncio.Semaphore(settings.max_concurrency)
         self.probes = SharedResults[Endpoint, ProbeResult]("probe", interval_seconds=interval_seconds)
         self.addresses = SharedResults[tuple[str, Family, DnsServer], AddressLookup](
-            "addresses", interval_seconds=interval_seconds
+            "addresses", interval_seconds=interval_seconds, lifetime=lambda lookup: lookup.ttl_seconds
         )
 
     async def check_zone(self, zone: str, selectors: Iterable[ServerSelector], memory: Memory) -> ZoneCheck:
         """Look at a zone once: at each of its DNS servers, and at every endpoint that one leads to."""
         run = _Run(self, owner=("zone", zone))
-        async with asyncio.TaskGroup() as group:
-            known = group.create_task(run.probe_all(memory.endpoints), name=f"known endpoints of {zone}")
-            servers = await run.find_servers(zone, selectors, memory.authoritative)
-            seen = await asyncio.gather(
-                *(run.check_server(zone, server, memory) for server in servers.addresses)
-            )
-        probes = [*known.result(), *(result for _, results in seen for result in results)]
+        run.start_probes(memory.endpoints)
+        servers = await run.find_servers(zone, selectors, memory.authoritative)
+        seen = await asyncio.gather(*(run.check_server(zone, server, memory) for server in servers.addresses))
+        probes = await run.finish_probes()
         return ZoneCheck(
             zone=zone,
             finished_at=time.time(),
             duration_seconds=run.elapsed_seconds,
-            servers=(*(check for check, _ in seen), *_not_found(servers.missing)),
-            probes=_distinct(probes),
+            servers=(*seen, *_not_found(servers.missing)),
+            probes=probes,
             authoritative=servers.authoritative,
         )
 
     async def check_host(self, host: Host, selectors: Iterable[ServerSelector], memory: Memory) -> HostCheck:
         """Look at a static host once; a name is resolved at each DNS server."""
         run = _Run(self, owner=("host", host))
-        async with asyncio.TaskGroup() as group:
-            known = group.create_task(run.probe_all(memory.endpoints), name=f"known endpoints of {host}")
-            if is_address(host.target):
-                servers, targets = Servers(), {"": _address_itself(host.target)}
-            else:
-                servers, targets = await self._resolve_host(run, host.target, selectors, memory)
-            probes = await run.probe_all(endpoints_of([host], targets.values()))
-        probes += known.result()
+        run.start_probes(memory.endpoints)
+        if is_address(host.target):
+            servers, targets = Servers(), {"": _address_itself(host.target)}
+        else:
+            servers, targets = await self._resolve_host(run, host.target, selectors, memory)
+        run.start_probes(endpoints_of([host], targets.values()))
         return HostCheck(
             host=host,
-            finished_at=time.time(),
             targets=targets,
-            probes=_distinct(probes),
+            probes=await run.finish_probes(),
+            finished_at=time.time(),
             authoritative=servers.authoritative,
         )
 
@@ -166,6 +162,7 @@ class _Run:
         self._owner = owner
         self._started = asyncio.get_running_loop().time()
         self._deadline = self._started + checker.settings.interval_seconds
+        self._probes: dict[Endpoint, asyncio.Task[ProbeResult]] = {}
 
     @property
     def elapsed_seconds(self) -> float:
@@ -204,10 +201,8 @@ class _Run:
         )
         return (found if status.usable else found | known), status
 
-    async def check_server(
-        self, zone: str, server: DnsServer, memory: Memory
-    ) -> tuple[ServerCheck, tuple[ProbeResult, ...]]:
-        """Look at a zone through one DNS server.
+    async def check_server(self, zone: str, server: DnsServer, memory: Memory) -> ServerCheck:
+        """Look at a zone through one DNS server, and start to probe what it leads to.
 
         Hosts that were published there at the last look, or by anybody lately, are followed too: they may
         have vanished with this answer, or there may be none.
@@ -223,11 +218,9 @@ class _Run:
         serial, targets = await asyncio.gather(
             self._soa_serial(zone, server, lookup), self._resolve_all(hosts, server, lookup, memory)
         )
-        results = await self.probe_all(endpoints_of(hosts, targets))
-        check = ServerCheck(
-            dns_server=server.label, lookup=dataclasses.replace(lookup, soa_serial=serial), targets=targets
-        )
-        return check, results
+        self.start_probes(endpoints_of(hosts, targets))
+        lookup = dataclasses.replace(lookup, soa_serial=serial)
+        return ServerCheck(dns_server=server.label, lookup=lookup, targets=targets)
 
     async def _soa_serial(self, zone: str, server: DnsServer, lookup: SrvLookup) -> int | None:
         if lookup.soa_serial is not None or not lookup.status.usable:
@@ -290,22 +283,31 @@ class _Run:
     ) -> AddressLookup:
         if known := glue.get((name, family)):
             return known
-        shared = self._checker.addresses.get(
+        lookup = self._checker.addresses.start(
             (name, family, server),
             self._owner,
             lambda: self._checker.discovery.lookup_addresses(name, family, server),
-            lifetime=lambda lookup: lookup.ttl_seconds,
         )
-        return await self._by_deadline(shared, late=AddressLookup(status=LookupStatus.TIMEOUT))
+        return await self._by_deadline(
+            asyncio.shield(lookup), late=AddressLookup(status=LookupStatus.TIMEOUT)
+        )
 
-    async def probe_all(self, endpoints: Iterable[Endpoint]) -> tuple[ProbeResult, ...]:
-        """Probe endpoints, each at most once per interval whoever asks."""
-        return tuple(await asyncio.gather(*(self._shared_probe(endpoint) for endpoint in endpoints)))
+    def start_probes(self, endpoints: Iterable[Endpoint]) -> None:
+        """Start to probe endpoints, unless this or another check does or lately did."""
+        for endpoint in endpoints:
+            if endpoint not in self._probes:
+                work = functools.partial(self._probe, endpoint)
+                self._probes[endpoint] = self._checker.probes.start(endpoint, self._owner, work)
 
-    async def _shared_probe(self, endpoint: Endpoint) -> ProbeResult:
-        shared = self._checker.probes.get(endpoint, self._owner, lambda: self._probe(endpoint))
-        result = await self._by_deadline(shared, late=None)
-        return result or not_probed(endpoint, ProbeFailure.TIMEOUT)
+    async def finish_probes(self) -> tuple[ProbeResult, ...]:
+        """Wait for the probes that were started; those not done by the deadline are `timeout`."""
+        if self._probes:
+            left_seconds = self._deadline - asyncio.get_running_loop().time()
+            await asyncio.wait(self._probes.values(), timeout=max(0.0, left_seconds))
+        return tuple(
+            task.result() if task.done() else not_probed(endpoint, ProbeFailure.TIMEOUT)
+            for endpoint, task in self._probes.items()
+        )
 
     async def _probe(self, endpoint: Endpoint) -> ProbeResult:
         settings = self._settings
@@ -369,7 +371,3 @@ def _address_itself(address: str) -> TargetLookup:
 def _not_found(missing: Mapping[str, LookupStatus]) -> Iterable[ServerCheck]:
     for word, status in missing.items():
         yield ServerCheck(dns_server=word, lookup=SrvLookup(status=status, duration_seconds=0.0))
-
-
-def _distinct(probes: Iterable[ProbeResult]) -> tuple[ProbeResult, ...]:
-    return tuple({result.endpoint: result for result in probes}.values())

@@ -1,6 +1,6 @@
 """Work that several loops ask for and one does: an endpoint in five zones is probed once, not five times.
 
-Owns results for as long as they may be reused, and the tasks that make them. Knows nothing of the work.
+Owns the tasks that do the work, and their results while they may be reused. Knows nothing of the work.
 """
 
 import asyncio
@@ -13,11 +13,10 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry(Generic[V]):
     owner: Hashable
     started: float
-    expires: float
     task: asyncio.Task[V]
 
 
@@ -26,38 +25,31 @@ class SharedResults(Generic[K, V]):
 
     An owner comes back once per interval and makes its result afresh; half an interval of grace keeps the
     check at the start from being repeated by the first one on schedule. Whoever finds a result older than
-    an interval (its owner left) makes it and owns it from then on.
+    an interval (its owner left) makes it and owns it from then on. `lifetime` gives the seconds after which
+    a result is too old for anybody.
     """
 
-    def __init__(self, name: str, *, interval_seconds: float) -> None:
+    def __init__(
+        self, name: str, *, interval_seconds: float, lifetime: Callable[[V], float] = lambda _: math.inf
+    ) -> None:
         self._name = name
         self._interval_seconds = interval_seconds
+        self._lifetime = lifetime
         self._entries: dict[K, _Entry[V]] = {}
         self._next_sweep = 0.0
 
-    async def get(
-        self,
-        key: K,
-        owner: Hashable,
-        work: Callable[[], Coroutine[Any, Any, V]],
-        *,
-        lifetime: Callable[[V], float] = lambda _: math.inf,
-    ) -> V:
-        """Wait for the result of `key`, starting `work` if there is none to reuse.
+    def start(self, key: K, owner: Hashable, work: Callable[[], Coroutine[Any, Any, V]]) -> asyncio.Task[V]:
+        """Give the task that makes the result of `key`, starting `work` if there is none to reuse.
 
-        `lifetime` gives the seconds after which a result is too old for anybody. A waiter that is
-        cancelled leaves the work running for the others.
+        The task belongs to all who wait for it: wait with asyncio.wait or asyncio.shield, never cancel it.
         """
         now = asyncio.get_running_loop().time()
         entry = self._entries.get(key)
         if entry is None or not self._reusable(entry, owner, now):
             self._sweep(now)
-            task = asyncio.create_task(work(), name=f"{self._name} {key}")
-            entry = _Entry(owner=owner, started=now, expires=math.inf, task=task)
-            self._entries[key] = entry
-        result = await asyncio.shield(entry.task)
-        entry.expires = entry.started + lifetime(result)
-        return result
+            task = asyncio.create_task(work(), name=self._name)
+            entry = self._entries[key] = _Entry(owner=owner, started=now, task=task)
+        return entry.task
 
     async def close(self) -> None:
         """Cancel what is still under way."""
@@ -68,13 +60,13 @@ class SharedResults(Generic[K, V]):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _reusable(self, entry: _Entry[V], owner: Hashable, now: float) -> bool:
-        if not entry.task.done():
+        task = entry.task
+        if not task.done():
             return True
-        if entry.task.cancelled() or entry.task.exception():
+        if task.cancelled() or task.exception():
             return False
-        age = now - entry.started
         grace = self._interval_seconds / 2 if owner == entry.owner else self._interval_seconds
-        return age < grace and now < entry.expires
+        return now - entry.started < min(grace, self._lifetime(task.result()))
 
     def _sweep(self, now: float) -> None:
         """Forget, once per interval, what nobody may reuse any more."""
