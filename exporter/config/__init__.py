@@ -9,15 +9,15 @@ files, and it does not decide when to load one. `yaml` is imported nowhere else.
 | source | bytes → plain data with line numbers |
 | values | text → single values |
 | schema | the typed configuration |
-| checks | plain data → typed configuration, or all its problems |
+| validation | plain data → typed configuration, or all its problems |
 """
 
 from collections.abc import Iterable
 
-from exporter.config.checks import load
 from exporter.config.problems import ConfigError, Problem
 from exporter.config.schema import Config, Dns, Limits, Probe, Zone, json_schema
 from exporter.config.source import Document, read
+from exporter.config.validation import load
 
 __all__ = [
     "Config",

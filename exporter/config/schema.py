@@ -1,6 +1,6 @@
 """The configuration as typed, immutable objects, and as a JSON Schema of the file.
 
-Each field checks only itself; what concerns several fields is in `exporter.config.checks`. Descriptions
+Each field checks only itself; what concerns several fields is in `exporter.config.validation`. Descriptions
 are shown by editors, so they speak to the person who writes the file.
 """
 

@@ -17,6 +17,7 @@ from exporter.config.problems import ConfigError, Path, Problem, show, show_path
 MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 32
 MAX_VALUES = 250_000
+_MAX_TEXT = 4096
 _MAX_NUMBER = 64
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
@@ -69,8 +70,12 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._depth = 0
+        self._nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._nodes += 1
+        if self._nodes > MAX_VALUES:
+            raise _too_many(self.line + 1)
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise _fatal(self.line + 1, f"is nested more than {MAX_DEPTH} levels deep")
@@ -174,7 +179,7 @@ class _Walk:
 
     def _key(self, node: yaml.Node, path: Path) -> str | None:
         if isinstance(node, yaml.ScalarNode) and node.tag in {_TAG + "str", _MERGE}:
-            key: str = node.value
+            key: str = node.value[:_MAX_TEXT]
             if not Reader.NON_PRINTABLE.search(key):
                 return key
             self._problem(node, path, f"has a key with a control character: {show(key)}")
@@ -185,7 +190,9 @@ class _Walk:
         return None
 
     def _scalar(self, node: yaml.Node, path: Path) -> object:
-        if node.tag == _TAG + "str":
+        if len(node.value) > _MAX_TEXT:
+            self._refuse(node, path, f"is longer than {_MAX_TEXT} characters")
+        elif node.tag == _TAG + "str":
             if not Reader.NON_PRINTABLE.search(node.value):
                 return node.value
             self._refuse(node, path, "holds a control character")
@@ -202,8 +209,7 @@ class _Walk:
     def _count(self, node: yaml.Node) -> None:
         self._values += 1
         if self._values > MAX_VALUES:
-            message = f"holds more than {MAX_VALUES} values, those behind aliases counted each time"
-            raise _fatal(_line(node), message)
+            raise _too_many(_line(node))
 
     def _refuse(self, node: yaml.Node, path: Path, message: str) -> None:
         self._broken.add(path)
@@ -219,12 +225,16 @@ def _forbidden(node: yaml.Node, parents: tuple[yaml.Node, ...]) -> str | None:
     if len(parents) >= MAX_DEPTH:
         return f"is nested more than {MAX_DEPTH} levels deep"
     if node.tag not in _TAGS[type(node)]:  # !!python/object and the like, or a lone = or <<
-        return f"has the YAML tag {show(node.tag.replace(_TAG, '!!'))}, which is not allowed"
+        return f"has the YAML tag {show(node.tag[:_MAX_TEXT].replace(_TAG, '!!'))}, which is not allowed"
     return None
 
 
 def _line(node: yaml.Node) -> int:
     return node.start_mark.line + 1
+
+
+def _too_many(line: int) -> ConfigError:
+    return _fatal(line, f"holds more than {MAX_VALUES} values, those behind aliases counted each time")
 
 
 def _fatal(line: int | None, message: str) -> ConfigError:

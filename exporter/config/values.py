@@ -156,7 +156,7 @@ def parse_network(text: str) -> IPNetwork:
         msg = f"{show(text)} is not a network such as 10.0.0.0/8"
         raise ValueError(msg) from None
     if network.network_address != ipaddress.ip_address(text.partition("/")[0]):
-        msg = f"{show(text)} has bits beyond the prefix, did you mean {network}?"
+        msg = f"{show(text)} has bits after the prefix, did you mean {network}?"
         raise ValueError(msg)
     return network
 
