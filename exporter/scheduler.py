@@ -90,6 +90,9 @@ class Scheduler:
                 log.exception("internal error", subject=str(subject))
             missed = math.floor((loop.time() - due) / interval_seconds)
             self._state.count_overruns(missed)
+            if missed:  # the next one is due already
+                due += missed * interval_seconds
+                continue
             due = next_due(loop.time(), subject=str(subject), interval_seconds=interval_seconds)
             await asyncio.sleep(due - loop.time())
 
@@ -99,6 +102,8 @@ def next_due(now: float, *, subject: str, interval_seconds: float) -> float:
     digest = hashlib.sha256(subject.encode()).digest()
     phase_seconds = int.from_bytes(digest[:8], "big") / 2**64 * interval_seconds
     periods = math.floor((now - phase_seconds) / interval_seconds) + 1
+    if phase_seconds + periods * interval_seconds <= now:  # the division was rounded down
+        periods += 1
     return phase_seconds + periods * interval_seconds
 
 

@@ -7,6 +7,7 @@ RFC 5452 (only an answer with our id, from the address asked, on the port we sen
 
 import asyncio
 import collections
+import contextlib
 import socket
 from collections.abc import Mapping
 
@@ -26,6 +27,8 @@ from exporter.model import DnsServer, Family, LookupStatus, family_of
 EDNS_PAYLOAD_BYTES = 1232  # what passes everywhere unfragmented: DNS flag day 2020
 _MAX_DATAGRAM_BYTES = 65535
 _SOCKET_FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+_RECEIVE_ERRORS = {Family.IPV4: (socket.IPPROTO_IP, 11), Family.IPV6: (socket.IPPROTO_IPV6, 25)}
+"""IP_RECVERR and IPV6_RECVERR of Linux (ip(7), ipv6(7)): hear of ICMP "host unreachable", too."""
 
 Answer = dns.message.QueryMessage
 Reply = Answer | LookupStatus
@@ -75,20 +78,22 @@ class Transport:
     async def _ask_udp(self, server: DnsServer, query: Answer) -> Answer:
         wire = query.to_wire()
         with self._connected(server) as sock:
-            error: OSError = TimeoutError()
+            failures = []
             for _ in range(self._attempts):
                 try:
                     async with asyncio.timeout(self._timeout_seconds):
                         await asyncio.get_running_loop().sock_sendall(sock, wire)
                         return await _receive(sock, query)
-                except OSError as failed:  # silence, or an ICMP error about this or an earlier try
-                    error = failed
-            raise error
+                except OSError as failure:  # silence, or an ICMP error about this or an earlier try
+                    failures.append(failure)
+                    _drain_errors(sock)
+            raise next((each for each in failures if not isinstance(each, TimeoutError)), failures[0])
 
     def _connected(self, server: DnsServer) -> socket.socket:
         family = family_of(server.address)
         sock = socket.socket(_SOCKET_FAMILIES[family], socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
+            sock.setsockopt(*_RECEIVE_ERRORS[family], 1)
             if source := self._source_addresses.get(family):
                 sock.bind((source, 0))
             sock.connect((server.address, server.port))
@@ -116,14 +121,20 @@ async def _receive(sock: socket.socket, query: Answer) -> Answer:
     while True:
         wire = await asyncio.get_running_loop().sock_recv(sock, _MAX_DATAGRAM_BYTES)
         if wire[:2] != query_id:
-            await asyncio.sleep(
-                0
-            )  # sock_recv does not yield while datagrams wait: a flood must not hold the loop
+            await asyncio.sleep(0)  # sock_recv does not yield while a flood of datagrams waits
             continue
-        answer = dns.message.from_wire(wire)
+        cut = int.from_bytes(wire[2:4], "big") & dns.flags.TC  # anywhere, in the middle of a record too
+        answer = dns.message.from_wire(wire, question_only=bool(cut))
         if not query.is_response(answer):
             raise dns.query.BadResponse
         return _as_answer(answer)
+
+
+def _drain_errors(sock: socket.socket) -> None:
+    """Empty the queue of ICMP errors: the socket would look readable for as long as it holds any."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock.recvmsg(0, 512, socket.MSG_ERRQUEUE)
 
 
 def _as_answer(message: dns.message.Message) -> Answer:

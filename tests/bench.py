@@ -1,0 +1,157 @@
+"""What looking costs: CPU time of the real exporter per lookup, per probe, and per zone of four hosts.
+
+Run by `make bench`; decides no test. The exporter runs as its own process against a real BIND and real
+listeners on loopback; its CPU time is the kernel's account of it (proc(5), /proc/PID/stat), less what it uses
+with one zone. Beside each number stands what the step costs in a bare loop over dnspython's asyncquery.udp or
+loop.sock_connect in the same run, so that machines and days can be compared by the ratio.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import dns.asyncquery
+import dns.message
+
+from tests.services import Lab, Named, config, wait_until, zone, zone_file
+
+ZONES = 500
+HOSTS_PER_ZONE = 4
+INTERVAL_SECONDS = 5
+WINDOW_SECONDS = 20
+BARE_REPETITIONS = 2000
+MICROSECONDS = 1e6
+_PARENT = "bench.test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """CPU time that the exporter spent in the window, and how much it did with it."""
+
+    cpu_seconds: float
+    lookups: float
+    probes: float
+
+
+def main() -> None:
+    """Measure and print a table."""
+    with _sink() as port, tempfile.TemporaryDirectory() as directory, Lab(Path(directory)) as lab:
+        named = lab.named({_PARENT: zone_file(*_records(port))})
+        empty, full = (
+            [zone(f"{kind}{number}.{_PARENT}", named.server) for number in range(ZONES)]
+            for kind in ("empty", "full")
+        )
+        addresses = [f"{_address(number)}:{port}" for number in range(ZONES)]
+        idle = _measure(lab, _config(zones=empty[:1]))
+        looked_up = _measure(lab, _config(zones=empty))
+        probed = _measure(lab, _config(hosts=addresses))
+        checked = _measure(lab, _config(zones=full))
+        lookup = asyncio.run(_bare(lambda: _look_up(named)))
+        connect = asyncio.run(_bare(lambda: _connect(port)))
+    rows = (
+        ("lookup of a zone without records", looked_up.lookups, looked_up, lookup),
+        ("probe of a static address", probed.probes, probed, connect),
+        (
+            f"check of a zone of {HOSTS_PER_ZONE} hosts",
+            checked.lookups,
+            checked,
+            lookup + HOSTS_PER_ZONE * connect,
+        ),
+    )
+    print(f"{'CPU time in microseconds':36}{'exporter':>10}{'bare loop':>11}{'ratio':>7}")
+    for name, units, cost, bare in rows:
+        ours = _microseconds_per(units, cost, idle)
+        print(f"{name:36}{ours:10.0f}{bare:11.0f}{ours / bare:7.1f}")
+
+
+@contextlib.contextmanager
+def _sink() -> Iterator[int]:
+    """Listen on one port of every loopback address, in a process of its own, and hang up on whoever comes."""
+    with socket.create_server(("", 0), backlog=1024) as listener:
+        child = multiprocessing.get_context("fork").Process(target=_hang_up, args=(listener,), daemon=True)
+        child.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            child.kill()
+            child.join()
+
+
+def _hang_up(listener: socket.socket) -> None:
+    while True:
+        listener.accept()[0].close()
+
+
+def _records(port: int) -> Iterator[str]:
+    for number in range(ZONES):
+        yield f"empty{number} TXT nothing"
+        for host in range(HOSTS_PER_ZONE):
+            yield f"_vlmcs._tcp.full{number} SRV 0 0 {port} kms{host}.full{number}"
+            yield f"kms{host}.full{number} A {_address(number * HOSTS_PER_ZONE + host)}"
+
+
+def _address(number: int) -> str:
+    return f"127.1.{number // 250}.{number % 250 + 1}"
+
+
+def _config(**keys: Any) -> dict[str, Any]:
+    probe = {"networks": ["127.0.0.0/8"], "address_families": ["ipv4"]}
+    return config(interval=f"{INTERVAL_SECONDS}s", probe=probe) | keys
+
+
+def _measure(lab: Lab, configuration: dict[str, Any]) -> Cost:
+    """Run the exporter on a configuration, and take stock of a window after the first checks are over."""
+    with lab.exporter(configuration) as exporter:
+        wait_until(
+            lambda: exporter.get("/-/ready").status == HTTPStatus.OK or None, "the first checks are done"
+        )
+        time.sleep(INTERVAL_SECONDS)
+        before, cpu_before = exporter.metrics(), _cpu_seconds(exporter.pid)
+        time.sleep(WINDOW_SECONDS)
+        cpu_after, after = _cpu_seconds(exporter.pid), exporter.metrics()
+    lookups, probes = (
+        sum(sample.value for sample in after.series(name))
+        - sum(sample.value for sample in before.series(name))
+        for name in ("kms_srv_lookups_total", "kms_endpoint_probes_total")
+    )
+    return Cost(cpu_seconds=cpu_after - cpu_before, lookups=lookups, probes=probes)
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _microseconds_per(units: float, cost: Cost, idle: Cost) -> float:
+    return (cost.cpu_seconds - idle.cpu_seconds) / units * MICROSECONDS
+
+
+async def _bare(step: Callable[[], Awaitable[object]]) -> float:
+    """Give the CPU time of a step, in microseconds, run alone again and again."""
+    start = time.process_time()
+    for _ in range(BARE_REPETITIONS):
+        await step()
+    return (time.process_time() - start) / BARE_REPETITIONS * MICROSECONDS
+
+
+async def _look_up(named: Named) -> None:
+    query = dns.message.make_query(f"_vlmcs._tcp.empty0.{_PARENT}", "SRV")
+    await dns.asyncquery.udp(query, named.address, port=named.port)
+
+
+async def _connect(port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+        await asyncio.get_running_loop().sock_connect(sock, (_address(0), port))
+
+
+if __name__ == "__main__":
+    main()
