@@ -131,8 +131,8 @@ class Checker:
     async def _resolve_host(
         self, run: "_Run", target: str, selectors: Iterable[ServerSelector], memory: Memory
     ) -> tuple[Servers, dict[str, TargetLookup]]:
-        servers = await run.find_servers(target, selectors, memory.authoritative)
         names = self._candidates(target)
+        servers = await run.find_servers(names[0], selectors, memory.authoritative)
         found = await asyncio.gather(
             *(run.resolve(target, names, server, memory) for server in servers.addresses)
         )
@@ -199,6 +199,8 @@ class _Run:
             self._checker.discovery.find_authoritative(name, self._settings.address_families),
             late=(frozenset(), LookupStatus.TIMEOUT),
         )
+        if not found and status.usable:  # somebody serves every zone: such an answer cannot be right
+            status = LookupStatus.BAD_RESPONSE
         return (found if status.usable else found | known), status
 
     async def check_server(self, zone: str, server: DnsServer, memory: Memory) -> ServerCheck:
@@ -216,9 +218,8 @@ class _Run:
         )
         hosts = hosts_of(lookup.records) | published | set(memory.vanished)
         serial, targets = await asyncio.gather(
-            self._soa_serial(zone, server, lookup), self._resolve_all(hosts, server, lookup, memory)
+            self._soa_serial(zone, server, lookup), self._follow(hosts, server, lookup, memory)
         )
-        self.start_probes(endpoints_of(hosts, targets))
         lookup = dataclasses.replace(lookup, soa_serial=serial)
         return ServerCheck(dns_server=server.label, lookup=lookup, targets=targets)
 
@@ -226,6 +227,13 @@ class _Run:
         if lookup.soa_serial is not None or not lookup.status.usable:
             return lookup.soa_serial
         return await self._by_deadline(self._checker.discovery.lookup_soa_serial(zone, server), late=None)
+
+    async def _follow(
+        self, hosts: frozenset[Host], server: DnsServer, lookup: SrvLookup, memory: Memory
+    ) -> tuple[TargetLookup, ...]:
+        targets = await self._resolve_all(hosts, server, lookup, memory)
+        self.start_probes(endpoints_of(hosts, targets))
+        return targets
 
     async def _resolve_all(
         self, hosts: Iterable[Host], server: DnsServer, lookup: SrvLookup, memory: Memory
@@ -256,11 +264,12 @@ class _Run:
     ) -> TargetLookup:
         """Find the addresses of a target at one server, by the first of `names` that has any there.
 
-        Addresses that came along with `answer` are not asked for again.
+        When none has, one whose lookup failed counts: it may be the one that had them before. Addresses that
+        came along with `answer` are not asked for again.
         """
         glue: Glue = answer.glue if answer else {}
         known = memory.addresses.get((server.label, target), ())
-        found = TargetLookup(target=target)
+        without: dict[LookupStatus, TargetLookup] = {}
         for name in names:
             lookups = await asyncio.gather(
                 *(
@@ -274,9 +283,10 @@ class _Run:
                 known=known,
                 limit=self._settings.addresses_per_target,
             )
-            if found.addresses:
-                break
-        return found
+            if found.failure is None:
+                return found
+            without.setdefault(found.failure, found)
+        return without[worst_status(without)]
 
     async def _lookup_addresses(
         self, name: str, family: Family, server: DnsServer, glue: Glue
@@ -356,7 +366,7 @@ def merge_target(
 
 
 def worst_status(statuses: Iterable[LookupStatus]) -> LookupStatus:
-    """Choose the one reason why a name has no address from those of its address families.
+    """Choose the one reason why a target has no address from those of its names and address families.
 
     A lookup that failed leaves it open whether there are addresses; NXDOMAIN says more than NODATA.
     """

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from exporter.failures import classify_probe
-from exporter.model import Endpoint, Family, ProbeFailure, ProbeResult, family_of
+from exporter.model import Endpoint, ProbeFailure, ProbeResult
+from exporter.sockets import open_socket, socket_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_SOCKET_FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 _TCP_INFO = struct.Struct("=68xI28xI")  # tcpi_rtt at byte 68, tcpi_total_retrans at byte 100
 _MICROSECONDS_PER_SECOND = 1e6
 
@@ -59,11 +59,12 @@ async def probe(
     handshake = Handshake(0.0, 0)
     elapsed_seconds = 0.0
     try:
-        with _open(endpoint.address, source_address) as sock:
+        with open_socket(endpoint.address, socket.SOCK_STREAM, source_address=source_address) as sock:
+            address = socket_address(endpoint.address, endpoint.port)
             start = time.perf_counter()
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await asyncio.get_running_loop().sock_connect(sock, (endpoint.address, endpoint.port))
+                    await asyncio.get_running_loop().sock_connect(sock, address)
                 elapsed_seconds = time.perf_counter() - start
             finally:
                 handshake = _read_handshake(sock)
@@ -84,17 +85,6 @@ def not_probed(endpoint: Endpoint, failure: ProbeFailure) -> ProbeResult:
     return ProbeResult(
         endpoint=endpoint, finished_at=time.time(), finished_monotonic=time.monotonic(), failure=failure
     )
-
-
-def _open(address: str, source_address: str | None) -> socket.socket:
-    sock = socket.socket(_SOCKET_FAMILIES[family_of(address)], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    if source_address:
-        try:
-            sock.bind((source_address, 0))
-        except OSError:
-            sock.close()
-            raise
-    return sock
 
 
 def _read_handshake(sock: socket.socket) -> Handshake:

@@ -14,7 +14,7 @@ import structlog
 
 from exporter.checks import Checker, CheckSettings
 from exporter.config import Config
-from exporter.model import Host, ServerGroup, ServerSelector, family_of
+from exporter.model import Host, ServerGroup, ServerSelector, family_of, host_port
 from exporter.state import Change, State, ZoneSettings
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,8 @@ class Scheduler:
             if subject not in self._loops:
                 check = _check_of(checker, self._state, subject, selectors)
                 task = self._tasks.create_task(
-                    self._run(subject, check, settings.interval_seconds), name=f"checks of {subject}"
+                    self._run(_name(subject), check, settings.interval_seconds),
+                    name=f"checks of {_name(subject)}",
                 )
                 self._loops[subject] = _Loop(selectors=selectors, task=task)
 
@@ -78,7 +79,7 @@ class Scheduler:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(
-        self, subject: Subject, check: Callable[[], Awaitable[list[Change]]], interval_seconds: float
+        self, name: str, check: Callable[[], Awaitable[list[Change]]], interval_seconds: float
     ) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
@@ -87,19 +88,19 @@ class Scheduler:
                 _log_changes(await check())
             except Exception:
                 self._state.count_internal_error()
-                log.exception("internal error", subject=str(subject))
+                log.exception("internal error", check=name)
             missed = math.floor((loop.time() - due) / interval_seconds)
             self._state.count_overruns(missed)
             if missed:  # the next one is due already
                 due += missed * interval_seconds
                 continue
-            due = next_due(loop.time(), subject=str(subject), interval_seconds=interval_seconds)
+            due = next_due(loop.time(), name=name, interval_seconds=interval_seconds)
             await asyncio.sleep(due - loop.time())
 
 
-def next_due(now: float, *, subject: str, interval_seconds: float) -> float:
-    """Give the first moment after `now` that lies on the phase of `subject`; times in seconds."""
-    digest = hashlib.sha256(subject.encode()).digest()
+def next_due(now: float, *, name: str, interval_seconds: float) -> float:
+    """Give the first moment after `now` that lies on the phase of `name`; times in seconds."""
+    digest = hashlib.sha256(name.encode()).digest()
     phase_seconds = int.from_bytes(digest[:8], "big") / 2**64 * interval_seconds
     periods = math.floor((now - phase_seconds) / interval_seconds) + 1
     if phase_seconds + periods * interval_seconds <= now:  # the division was rounded down
@@ -121,6 +122,10 @@ def check_settings(config: Config) -> CheckSettings:
         records_per_zone=config.limits.records_per_zone,
         addresses_per_target=config.limits.addresses_per_target,
     )
+
+
+def _name(subject: Subject) -> str:
+    return host_port(subject.target, subject.port) if isinstance(subject, Host) else subject
 
 
 def _subjects(config: Config) -> Mapping[Subject, tuple[ServerSelector, ...]]:

@@ -14,6 +14,7 @@ import dns.message
 import dns.name
 import dns.rcode
 import dns.rdata
+import dns.rdataclass
 import dns.rdatatype
 from dns.rdtypes.ANY.NS import NS
 from dns.rdtypes.ANY.SOA import SOA
@@ -35,6 +36,7 @@ from exporter.model import (
 from exporter.names import show_labels
 
 ADDRESS_TYPES = {Family.IPV4: dns.rdatatype.A, Family.IPV6: dns.rdatatype.AAAA}
+_MAX_NAME_SERVERS = 16
 _FAMILIES = {rdtype: family for family, rdtype in ADDRESS_TYPES.items()}
 _STATUSES = {
     dns.rcode.NOERROR: LookupStatus.OK,
@@ -103,22 +105,37 @@ def read_addresses(answer: Answer) -> AddressLookup:
         status=status,
         addresses=_addresses(chain.answer) if chain.answer else (),
         alias_of=show_name(chain.canonical_name) if chain.cnames else None,
-        ttl_seconds=chain.minimum_ttl,
+        ttl_seconds=chain.minimum_ttl if status.usable else 0,
     )
 
 
 def read_name_servers(answer: Answer) -> tuple[str, ...]:
-    """Read the names of the name servers in the answer to an NS query; none when it holds none."""
+    """Read the names of the name servers in the answer to an NS query; none when it holds none.
+
+    Those that an alias leads to are not of the zone that was asked for. A zone has few servers (RFC 1912,
+    2.8): of a long list only the first in order are taken.
+    """
     _, chain = _resolve(answer)
-    if chain is None or chain.answer is None:
+    if chain is None or chain.answer is None or chain.cnames:
         return ()
-    return tuple(sorted(show_name(cast(NS, rdata).target) for rdata in chain.answer))
+    return tuple(sorted(show_name(cast(NS, rdata).target) for rdata in chain.answer))[:_MAX_NAME_SERVERS]
+
+
+def is_alias(answer: Answer) -> bool:
+    """Tell whether the name that was asked for is only another name for something else."""
+    _, chain = _resolve(answer)
+    return chain is not None and bool(chain.cnames)
 
 
 def read_authority(answer: Answer) -> Authority | None:
-    """Find the SOA record of an answer, be it the answer itself or the authority of a negative one."""
+    """Find the SOA record of an answer, be it the answer itself or the authority of a negative one.
+
+    One that does not enclose the name that was asked for belongs to what that name is an alias of.
+    """
     for rrset in (*answer.answer, *answer.authority):
-        if rrset.rdtype == dns.rdatatype.SOA:
+        if rrset.rdtype == dns.rdatatype.SOA and any(
+            question.name.is_subdomain(rrset.name) for question in answer.question
+        ):
             return Authority(apex=show_name(rrset.name), serial=cast(SOA, rrset[0]).serial)
     return None
 
@@ -155,7 +172,7 @@ def _addresses(rrset: Iterable[dns.rdata.Rdata]) -> tuple[str, ...]:
 def _read_glue(answer: Answer, targets: AbstractSet[str]) -> Glue:
     glue: dict[tuple[str, Family], AddressLookup] = {}
     for rrset in answer.additional:
-        family = _FAMILIES.get(rrset.rdtype)
+        family = _FAMILIES.get(rrset.rdtype) if rrset.rdclass == dns.rdataclass.IN else None
         if family is not None and (target := show_name(rrset.name)) in targets:
             glue[target, family] = AddressLookup(
                 status=LookupStatus.OK, addresses=_addresses(rrset), ttl_seconds=rrset.ttl

@@ -23,10 +23,10 @@ import dns.rdatatype
 
 from exporter.failures import classify_lookup
 from exporter.model import DnsServer, Family, LookupStatus, family_of
+from exporter.sockets import open_socket, socket_address
 
 EDNS_PAYLOAD_BYTES = 1232  # what passes everywhere unfragmented: DNS flag day 2020
 _MAX_DATAGRAM_BYTES = 65535
-_SOCKET_FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 _RECEIVE_ERRORS = {Family.IPV4: (socket.IPPROTO_IP, 11), Family.IPV6: (socket.IPPROTO_IPV6, 25)}
 """IP_RECVERR and IPV6_RECVERR of Linux (ip(7), ipv6(7)): hear of ICMP "host unreachable", too."""
 
@@ -91,12 +91,11 @@ class Transport:
 
     def _connected(self, server: DnsServer) -> socket.socket:
         family = family_of(server.address)
-        sock = socket.socket(_SOCKET_FAMILIES[family], socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        source_address = self._source_addresses.get(family)
+        sock = open_socket(server.address, socket.SOCK_DGRAM, source_address=source_address)
         try:
             sock.setsockopt(*_RECEIVE_ERRORS[family], 1)
-            if source := self._source_addresses.get(family):
-                sock.bind((source, 0))
-            sock.connect((server.address, server.port))
+            sock.connect(socket_address(server.address, server.port))
         except OSError:
             sock.close()
             raise

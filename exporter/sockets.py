@@ -1,0 +1,30 @@
+"""Non-blocking sockets to literal addresses, which is what both lookups and probes send from.
+
+Knows no names and no protocol above the transport; every failure is an OSError, and leaves nothing open.
+"""
+
+import socket
+
+from exporter.model import Family, family_of
+
+_FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+
+
+def open_socket(address: str, kind: socket.SocketKind, *, source_address: str | None) -> socket.socket:
+    """Open a socket fit to talk to `address`, bound to `source_address` where there is one."""
+    sock = socket.socket(_FAMILIES[family_of(address)], kind | socket.SOCK_NONBLOCK)
+    if source_address:
+        try:
+            sock.bind((source_address, 0))
+        except OSError:
+            sock.close()
+            raise
+    return sock
+
+
+def socket_address(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    """Give the address as connect takes it; a scope such as `%eth0` (RFC 4007, 11) goes apart."""
+    host, _, scope = address.partition("%")
+    if not scope:
+        return host, port
+    return host, port, 0, int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
