@@ -37,6 +37,7 @@ from exporter.model import (
     hosts_of,
     is_address,
 )
+from exporter.names import MAX_NAME
 from exporter.probe import Network, is_allowed, not_probed, probe
 from exporter.sharing import SharedResults
 
@@ -150,7 +151,8 @@ class Checker:
         """Complete a short name as the resolver of this machine does; others stand for themselves."""
         if "." in target:
             return (target,)
-        return tuple(f"{target}.{suffix}" for suffix in self.discovery.system().search) or (target,)
+        names = (f"{target}.{suffix}" for suffix in self.discovery.system().search)
+        return tuple(name for name in names if len(name) <= MAX_NAME) or (target,)
 
 
 class _Run:

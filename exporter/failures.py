@@ -1,7 +1,8 @@
 """Any error that a lookup or a connect can end with, mapped to the closed vocabularies of the model.
 
 Pure functions and total: an error nobody thought of still gets a name that is true enough to act on.
-The errno values are those of connect(2), https://man7.org/linux/man-pages/man2/connect.2.html.
+The errno values are those of connect(2), https://man7.org/linux/man-pages/man2/connect.2.html, and those
+that Linux makes of ICMP errors (icmp(7), RFC 4443), whatever else they mean elsewhere.
 """
 
 import errno
@@ -21,6 +22,8 @@ _PROBE_FAILURES = {
     errno.EHOSTDOWN: ProbeFailure.UNREACHABLE,
     errno.ENETDOWN: ProbeFailure.UNREACHABLE,
     errno.ENONET: ProbeFailure.UNREACHABLE,
+    errno.EACCES: ProbeFailure.UNREACHABLE,  # ICMPv6 "administratively prohibited": a firewall on the way
+    errno.ENOPROTOOPT: ProbeFailure.UNREACHABLE,  # ICMP "protocol unreachable": likewise
 }
 
 

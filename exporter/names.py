@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import idna
 
 SRV_PREFIX = "_vlmcs._tcp."
-_MAX_NAME = 253
+MAX_NAME = 253
 _MAX_LABEL = 63
 _MAX_TEXT = 1024
 _DOTS = re.compile("[.\N{IDEOGRAPHIC FULL STOP}\N{FULLWIDTH FULL STOP}\N{HALFWIDTH IDEOGRAPHIC FULL STOP}]")
@@ -20,7 +20,7 @@ _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
 _BYTES = [chr(b) if b in _PLAIN else f"\\{b:03d}" for b in bytes(range(256)).lower()]
 
 
-def parse_name(text: str, *, max_length: int = _MAX_NAME) -> str:
+def parse_name(text: str, *, max_length: int = MAX_NAME) -> str:
     """Bring a name that a person wrote into canonical form.
 
     Unicode labels become A-labels (IDNA 2008 with the mapping of UTS 46). Raises ValueError that says

@@ -5,9 +5,10 @@ and the HTTP answer. Knows neither how a configuration is parsed nor what is don
 """
 
 import asyncio
+import contextlib
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,16 +49,25 @@ class Loader:
 
     def load(self) -> Config:
         """Load the configuration now; raises ConfigError, also when the source cannot be read."""
+        with self._noted():
+            return self._load()
+
+    async def load_aside(self) -> Config:
+        """Load it as `load` does, in a thread: a large file takes long, and checks must go on."""
+        with self._noted():
+            return await asyncio.to_thread(self._load)
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
         try:
-            config = self._load()
+            yield
         except ConfigError as error:
             problems = "; ".join(map(str, error.problems))
-            log.error("configuration refused", source=self.source.name, problems=problems)  # noqa: TRY400
+            log.error("configuration refused", source=self.source.name, problems=problems)  # noqa: TRY400 (no bug of ours)
             self._state.record_reload(successful=False, at=time.time())
             raise
         log.info("configuration loaded", source=self.source.name)
         self._state.record_reload(successful=True, at=time.time())
-        return config
 
     def has_changed(self) -> bool:
         """Tell whether the source holds something else than when it was last loaded."""
@@ -91,7 +101,7 @@ class Reloader:
         """Load the configuration now; the problems say why it was refused, none that it was taken over."""
         async with self._busy:
             try:
-                config = self._loader.load()
+                config = await self._loader.load_aside()
             except ConfigError as error:
                 return error.problems
             await self._apply(config)

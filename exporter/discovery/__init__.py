@@ -13,6 +13,7 @@ import dns.rdatatype
 
 from exporter.discovery.answers import (
     ADDRESS_TYPES,
+    is_alias,
     read_addresses,
     read_authority,
     read_name_servers,
@@ -52,7 +53,9 @@ class Discovery:
     async def lookup_soa_serial(self, zone: str, server: DnsServer) -> int | None:
         """Ask `server` for the serial of `zone`, or of the zone that encloses it; None where it has none."""
         reply = await self._transport.ask(server, zone, dns.rdatatype.SOA)
-        authority = read_authority(reply) if isinstance(reply, Answer) else None
+        if isinstance(reply, LookupStatus) or not read_status(reply).usable:
+            return None
+        authority = read_authority(reply)
         return authority.serial if authority else None
 
     async def lookup_addresses(self, name: str, family: Family, server: DnsServer) -> AddressLookup:
@@ -85,8 +88,13 @@ class Discovery:
         self, name: str, resolvers: tuple[DnsServer, ...]
     ) -> tuple[tuple[str, ...], LookupStatus]:
         reply = await self._first_usable(name, dns.rdatatype.NS, resolvers)
-        if isinstance(reply, Answer) and not read_name_servers(reply) and (zone := read_authority(reply)):
-            reply = await self._first_usable(zone.apex, dns.rdatatype.NS, resolvers)
+        parent = name.partition(".")[2]
+        if parent and isinstance(reply, Answer) and is_alias(reply):  # so no zone of its own: RFC 1034, 3.6.2
+            return await self._name_servers(parent, resolvers)
+        if isinstance(reply, Answer) and not read_name_servers(reply):
+            zone = read_authority(reply)
+            if zone and zone.apex != ".":  # a top-level domain that does not exist is no matter for the root
+                reply = await self._first_usable(zone.apex, dns.rdatatype.NS, resolvers)
         if isinstance(reply, LookupStatus):
             return (), reply
         names = read_name_servers(reply)

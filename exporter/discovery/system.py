@@ -6,6 +6,7 @@ one bad line and wants a server in it; here a bad line costs only itself, as wit
 """
 
 import contextlib
+import ipaddress
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ def parse_resolv_conf(text: str, *, hostname: str) -> ResolvConf:
     for line in text.splitlines():
         keyword, *values = line.split() or [""]
         if keyword == "nameserver" and values and is_address(values[0]):
-            servers.append(values[0].lower())
+            servers.append(str(ipaddress.ip_address(values[0])))  # an IPv6 address has many spellings
         elif keyword in {"search", "domain"} and values:
             search = values if keyword == "search" else values[:1]
     return ResolvConf(

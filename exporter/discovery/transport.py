@@ -57,7 +57,8 @@ class Transport:
     async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Reply:
         """Ask `server` for the records of `rdtype` at `name` (canonical form).
 
-        Takes at most `attempts` timeouts over UDP, and one more each for TCP and for a server without EDNS.
+        Takes at most `attempts` timeouts over UDP and one over TCP, and as many again for a server that
+        refuses EDNS.
         """
         qname = dns.name.from_text(name)
         async with self._slots[server]:
