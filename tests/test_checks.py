@@ -614,6 +614,18 @@ def test_short_name_without_search_list(dns: Dns, probes: Probes) -> None:
     run(scenario())
 
 
+def test_short_name_with_a_long_suffix(dns: Dns, probes: Probes) -> None:
+    """A suffix that makes the name too long to be asked for is passed over."""
+    dns.resolv_conf = ResolvConf(servers=(SERVER,), search=(".".join(["a" * 50] * 5), "b.test"))
+    dns.answers["A kms.b.test"] = addresses(ADDRESS)
+
+    async def scenario() -> None:
+        check = await checker(dns).check_host(SHORT, [SERVER], Memory())
+        assert check.targets[LABEL].addresses == (ADDRESS,)
+
+    run(scenario())
+
+
 # --- Which servers there are to ask
 
 

@@ -155,9 +155,10 @@ def test_lookup_srv_keeps_known_hosts() -> None:
         ("fabrikam.com", says(authority=[SOA]), None),
         (ZONE, says(), None),
         (ZONE, says(rcode=dns.rcode.REFUSED), None),
+        (ZONE, says(rcode=dns.rcode.SERVFAIL, authority=[SOA]), None),
         (ZONE, silence, None),
     ],
-    ids=["apex", "enclosing zone", "no such name", "other zone", "nothing", "refused", "silence"],
+    ids=["apex", "enclosing zone", "no such name", "other zone", "nothing", "refused", "failed", "silence"],
 )
 def test_lookup_soa_serial(zone: str, step: Datagrams, serial: int | None) -> None:
     """The serial is that of the zone, or of the zone that encloses it; there may be none."""
@@ -263,6 +264,7 @@ NODATA = answers(authority=(SOA,))
 NXDOMAIN = answers(rcode=dns.rcode.NXDOMAIN, authority=(SOA,))
 SERVFAIL, REFUSED = answers(rcode=dns.rcode.SERVFAIL), answers(rcode=dns.rcode.REFUSED)
 FOREIGN_SOA = "fabrikam.com. SOA ns1.fabrikam.com. admin.fabrikam.com. 7 900 600 86400 60"
+ROOT_SOA = ". SOA a.root-servers.net. nstld.verisign-grs.com. 7 900 600 86400 60"
 ADDRESSES: Script = {
     f"A ns1.{ZONE}": answers(f"ns1.{ZONE}. A 192.0.2.1"),
     f"AAAA ns1.{ZONE}": answers(f"ns1.{ZONE}. AAAA 2001:db8::1"),
@@ -336,6 +338,11 @@ def test_find_authoritative(tmp_path: Path, name: str, script: Script) -> None:
         (f"emea.{ZONE}", {f"NS emea.{ZONE}": NODATA, f"NS {ZONE}": TIMEOUT}, "timeout"),
         (f"emea.{ZONE}", {f"NS emea.{ZONE}": NODATA, f"NS {ZONE}": SERVFAIL}, "servfail"),
         (f"kms.{ZONE}", {f"NS kms.{ZONE}": alias(f"kms.{ZONE}", "a.b"), f"NS {ZONE}": TIMEOUT}, "timeout"),
+        (
+            "contoso.local",
+            {"NS contoso.local": answers(rcode=dns.rcode.NXDOMAIN, authority=(ROOT_SOA,))},
+            "nodata",
+        ),
         ("kms", {"NS kms": alias("kms", "fabrikam.com", "fabrikam.com. NS ns1.fabrikam.com.")}, "nodata"),
     ],
 )
