@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from exporter.checks import Checker, CheckSettings, merge_target, worst_status
+from exporter.checks import Checker, CheckSettings
+from exporter.checks.targets import merge_target, worst_status
 from exporter.discovery import Discovery, ResolvConf
 from exporter.model import (
     AddressLookup,
@@ -196,7 +197,7 @@ class Probes:
 def probes(monkeypatch: pytest.MonkeyPatch) -> Probes:
     """Play endpoints from a table."""
     probes = Probes()
-    monkeypatch.setattr("exporter.checks.probe", probes)
+    monkeypatch.setattr("exporter.checks.run.probe", probes)
     return probes
 
 
@@ -214,9 +215,7 @@ def dns() -> Dns:
 
 def checker(dns: Dns, settings: CheckSettings = SETTINGS) -> Checker:
     """Make a checker that asks the DNS of the test."""
-    checker = Checker(settings)
-    checker.discovery = dns
-    return checker
+    return Checker(settings, dns)
 
 
 def record(target: str = TARGET, port: int = 1688, *, priority: int = 0) -> Record:

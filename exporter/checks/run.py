@@ -1,19 +1,17 @@
-"""One check of a zone or static host, from the lookup at every DNS server to a probe of every endpoint.
+"""The steps of one check: which servers to ask, what each one says, and a probe of all that it leads to.
 
-Composes discovery and probing, shares what several zones have in common, and bounds it all: queries and
-connects in flight, and a deadline for the whole check. What was seen before comes in as `Memory`; what is
-seen now goes out as a value. Keeps no state but results that may be reused within the interval.
+Bounded by a deadline: what is not finished by then is `timeout`. Work that other checks do too is shared.
 """
 
 import asyncio
 import dataclasses
 import functools
-import time
 from collections.abc import Awaitable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from exporter.discovery import Discovery, Transport
+from exporter.checks.targets import merge_target, worst_status
+from exporter.discovery import Discovery
 from exporter.model import (
     AddressLookup,
     DnsServer,
@@ -21,7 +19,6 @@ from exporter.model import (
     Family,
     Glue,
     Host,
-    HostCheck,
     LookupStatus,
     Memory,
     ProbeFailure,
@@ -31,13 +28,10 @@ from exporter.model import (
     ServerSelector,
     SrvLookup,
     TargetLookup,
-    ZoneCheck,
     endpoints_of,
     family_of,
     hosts_of,
-    is_address,
 )
-from exporter.names import MAX_NAME
 from exporter.probe import Network, is_allowed, not_probed, probe
 from exporter.sharing import SharedResults
 
@@ -61,6 +55,17 @@ class CheckSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What all checks work with: the same settings, lookups, and results to share."""
+
+    settings: CheckSettings
+    discovery: Discovery
+    probe_slots: asyncio.Semaphore
+    probes: SharedResults[Endpoint, ProbeResult]
+    addresses: SharedResults[tuple[str, Family, DnsServer], AddressLookup]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
     """The DNS servers that a configured list stands for right now.
 
@@ -73,101 +78,20 @@ class Servers:
     missing: Mapping[str, LookupStatus] = field(default_factory=dict)
 
 
-class Checker:
-    """Checks zones and static hosts; those that share targets and endpoints share the work on them.
+class Run:
+    """The steps of one check, under its deadline of one interval and in its owner's name."""
 
-    A check takes at most one interval: steps that are not finished by then are `timeout`.
-    """
-
-    def __init__(self, settings: CheckSettings) -> None:
-        self.settings = settings
-        interval_seconds = settings.interval_seconds
-        self.discovery = Discovery(
-            Transport(
-                timeout_seconds=settings.timeout_seconds,
-                attempts=settings.attempts,
-                source_addresses=settings.source_addresses,
-                max_in_flight=settings.max_concurrency,
-            )
-        )
-        self.probe_slots = asyncio.Semaphore(settings.max_concurrency)
-        self.probes = SharedResults[Endpoint, ProbeResult]("probe", interval_seconds=interval_seconds)
-        self.addresses = SharedResults[tuple[str, Family, DnsServer], AddressLookup](
-            "addresses", interval_seconds=interval_seconds, lifetime=lambda lookup: lookup.ttl_seconds
-        )
-
-    async def check_zone(self, zone: str, selectors: Iterable[ServerSelector], memory: Memory) -> ZoneCheck:
-        """Look at a zone once: at each of its DNS servers, and at every endpoint that one leads to."""
-        run = _Run(self, owner=("zone", zone))
-        run.start_probes(memory.endpoints)
-        servers = await run.find_servers(zone, selectors, memory.authoritative)
-        seen = await asyncio.gather(*(run.check_server(zone, server, memory) for server in servers.addresses))
-        probes = await run.finish_probes()
-        return ZoneCheck(
-            zone=zone,
-            finished_at=time.time(),
-            duration_seconds=run.elapsed_seconds,
-            servers=(*seen, *_not_found(servers.missing)),
-            probes=probes,
-            authoritative=servers.authoritative,
-        )
-
-    async def check_host(self, host: Host, selectors: Iterable[ServerSelector], memory: Memory) -> HostCheck:
-        """Look at a static host once; a name is resolved at each DNS server."""
-        run = _Run(self, owner=("host", host))
-        run.start_probes(memory.endpoints)
-        if is_address(host.target):
-            servers, targets = Servers(), {"": _address_itself(host.target)}
-        else:
-            servers, targets = await self._resolve_host(run, host.target, selectors, memory)
-        run.start_probes(endpoints_of([host], targets.values()))
-        return HostCheck(
-            host=host,
-            targets=targets,
-            probes=await run.finish_probes(),
-            finished_at=time.time(),
-            authoritative=servers.authoritative,
-        )
-
-    async def _resolve_host(
-        self, run: "_Run", target: str, selectors: Iterable[ServerSelector], memory: Memory
-    ) -> tuple[Servers, dict[str, TargetLookup]]:
-        names = self._candidates(target)
-        servers = await run.find_servers(names[0], selectors, memory.authoritative)
-        found = await asyncio.gather(
-            *(run.resolve(target, names, server, memory) for server in servers.addresses)
-        )
-        targets = {server.label: lookup for server, lookup in zip(servers.addresses, found, strict=True)}
-        for word, status in servers.missing.items():
-            targets[word] = TargetLookup(target=target, failure=status)
-        return servers, targets
-
-    async def close(self) -> None:
-        """Cancel shared work that is still under way."""
-        await self.probes.close()
-        await self.addresses.close()
-
-    def _candidates(self, target: str) -> tuple[str, ...]:
-        """Complete a short name as the resolver of this machine does; others stand for themselves."""
-        if "." in target:
-            return (target,)
-        names = (f"{target}.{suffix}" for suffix in self.discovery.system().search)
-        return tuple(name for name in names if len(name) <= MAX_NAME) or (target,)
-
-
-class _Run:
-    """The steps of one check, under its deadline and in its owner's name."""
-
-    def __init__(self, checker: Checker, *, owner: Hashable) -> None:
-        self._checker = checker
-        self._settings = checker.settings
+    def __init__(self, means: Means, *, owner: Hashable) -> None:
+        self._means = means
+        self._settings = means.settings
         self._owner = owner
         self._started = asyncio.get_running_loop().time()
-        self._deadline = self._started + checker.settings.interval_seconds
+        self._deadline = self._started + means.settings.interval_seconds
         self._probes: dict[Endpoint, asyncio.Task[ProbeResult]] = {}
 
     @property
     def elapsed_seconds(self) -> float:
+        """The time since the check began."""
         return asyncio.get_running_loop().time() - self._started
 
     async def find_servers(
@@ -185,7 +109,7 @@ class _Run:
             if isinstance(selector, DnsServer):
                 members: tuple[DnsServer, ...] = (selector,)
             elif selector is ServerGroup.SYSTEM:
-                members = self._checker.discovery.system().servers
+                members = self._means.discovery.system().servers
             else:
                 authoritative, status = await self._find_authoritative(name, known)
                 members = tuple(sorted(authoritative))
@@ -198,7 +122,7 @@ class _Run:
         self, name: str, known: frozenset[DnsServer]
     ) -> tuple[frozenset[DnsServer], LookupStatus]:
         found, status = await self._by_deadline(
-            self._checker.discovery.find_authoritative(name, self._settings.address_families),
+            self._means.discovery.find_authoritative(name, self._settings.address_families),
             late=(frozenset(), LookupStatus.TIMEOUT),
         )
         if not found and status.usable:  # somebody serves every zone: such an answer cannot be right
@@ -213,7 +137,7 @@ class _Run:
         """
         published = hosts_of(memory.records.get(server.label, ()))
         lookup = await self._by_deadline(
-            self._checker.discovery.lookup_srv(
+            self._means.discovery.lookup_srv(
                 zone, server, known=published, limit=self._settings.records_per_zone
             ),
             late=SrvLookup(status=LookupStatus.TIMEOUT, duration_seconds=self._settings.interval_seconds),
@@ -228,7 +152,7 @@ class _Run:
     async def _soa_serial(self, zone: str, server: DnsServer, lookup: SrvLookup) -> int | None:
         if lookup.soa_serial is not None or not lookup.status.usable:
             return lookup.soa_serial
-        return await self._by_deadline(self._checker.discovery.lookup_soa_serial(zone, server), late=None)
+        return await self._by_deadline(self._means.discovery.lookup_soa_serial(zone, server), late=None)
 
     async def _follow(
         self, hosts: frozenset[Host], server: DnsServer, lookup: SrvLookup, memory: Memory
@@ -295,10 +219,10 @@ class _Run:
     ) -> AddressLookup:
         if known := glue.get((name, family)):
             return known
-        lookup = self._checker.addresses.start(
+        lookup = self._means.addresses.start(
             (name, family, server),
             self._owner,
-            lambda: self._checker.discovery.lookup_addresses(name, family, server),
+            lambda: self._means.discovery.lookup_addresses(name, family, server),
         )
         return await self._by_deadline(
             asyncio.shield(lookup), late=AddressLookup(status=LookupStatus.TIMEOUT)
@@ -309,7 +233,7 @@ class _Run:
         for endpoint in endpoints:
             if endpoint not in self._probes:
                 work = functools.partial(self._probe, endpoint)
-                self._probes[endpoint] = self._checker.probes.start(endpoint, self._owner, work)
+                self._probes[endpoint] = self._means.probes.start(endpoint, self._owner, work)
 
     async def finish_probes(self) -> tuple[ProbeResult, ...]:
         """Wait for the probes that were started; those not done by the deadline are `timeout`."""
@@ -325,7 +249,7 @@ class _Run:
         settings = self._settings
         if not is_allowed(endpoint.address, endpoint.port, networks=settings.networks, ports=settings.ports):
             return not_probed(endpoint, ProbeFailure.NOT_ALLOWED)
-        async with self._checker.probe_slots:
+        async with self._means.probe_slots:
             return await probe(
                 endpoint,
                 timeout_seconds=settings.timeout_seconds,
@@ -338,48 +262,3 @@ class _Run:
                 return await work
         except TimeoutError:
             return late
-
-
-def merge_target(
-    target: str, lookups: Mapping[Family, AddressLookup], *, known: tuple[str, ...], limit: int
-) -> TargetLookup:
-    """Make one result of the lookups of a target's address families at one server.
-
-    Addresses in `known`, the ones probed so far, are kept where their family's lookup failed. At most
-    `limit` addresses stay, known ones first, then in order, so that rotation invents no change.
-    """
-    current = {address for lookup in lookups.values() for address in lookup.addresses}
-    kept = {
-        address
-        for address in known
-        if (lookup := lookups.get(family_of(address))) and not lookup.status.usable
-    }
-    familiar = set(known)
-    probed = sorted(current | kept, key=lambda address: (address not in familiar, address))
-    chosen = sorted(probed[:limit])
-    return TargetLookup(
-        target=target,
-        addresses=tuple(address for address in chosen if address in current),
-        probed=tuple(chosen),
-        failure=None if current else worst_status([lookup.status for lookup in lookups.values()]),
-        alias_of=next((lookup.alias_of for lookup in lookups.values() if lookup.alias_of), None),
-        ignored=len(probed) - len(chosen),
-    )
-
-
-def worst_status(statuses: Iterable[LookupStatus]) -> LookupStatus:
-    """Choose the one reason why a target has no address from those of its names and address families.
-
-    A lookup that failed leaves it open whether there are addresses; NXDOMAIN says more than NODATA.
-    """
-    order = [LookupStatus.NXDOMAIN, LookupStatus.NODATA]
-    return min(statuses, key=lambda status: order.index(status) if status in order else -1)
-
-
-def _address_itself(address: str) -> TargetLookup:
-    return TargetLookup(target=address, addresses=(address,), probed=(address,))
-
-
-def _not_found(missing: Mapping[str, LookupStatus]) -> Iterable[ServerCheck]:
-    for word, status in missing.items():
-        yield ServerCheck(dns_server=word, lookup=SrvLookup(status=status, duration_seconds=0.0))

@@ -1,0 +1,127 @@
+"""One check of a zone or static host, from the lookup at every DNS server to a probe of every endpoint.
+
+Composes discovery and probing, shares what several zones have in common, and bounds it all: queries and
+connects in flight, and a deadline for the whole check. What was seen before comes in as `Memory`; what is
+seen now goes out as a value. Keeps no state but results that may be reused within the interval.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+
+from exporter.checks.run import CheckSettings, Means, Run, Servers
+from exporter.discovery import Discovery, Transport
+from exporter.model import (
+    Host,
+    HostCheck,
+    LookupStatus,
+    Memory,
+    ServerCheck,
+    ServerSelector,
+    SrvLookup,
+    TargetLookup,
+    ZoneCheck,
+    endpoints_of,
+    is_address,
+)
+from exporter.names import MAX_NAME
+from exporter.sharing import SharedResults
+
+__all__ = ["CheckSettings", "Checker"]
+
+
+class Checker:
+    """Checks zones and static hosts; those that share targets and endpoints share the work on them.
+
+    A check takes at most one interval: steps that are not finished by then are `timeout`.
+    """
+
+    def __init__(self, settings: CheckSettings, discovery: Discovery | None = None) -> None:
+        self.settings = settings
+        self._means = Means(
+            settings=settings,
+            discovery=discovery or Discovery(_transport(settings)),
+            probe_slots=asyncio.Semaphore(settings.max_concurrency),
+            probes=SharedResults("probe", interval_seconds=settings.interval_seconds),
+            addresses=SharedResults(
+                "addresses",
+                interval_seconds=settings.interval_seconds,
+                lifetime=lambda lookup: lookup.ttl_seconds,
+            ),
+        )
+
+    async def check_zone(self, zone: str, selectors: Iterable[ServerSelector], memory: Memory) -> ZoneCheck:
+        """Look at a zone once: at each of its DNS servers, and at every endpoint that one leads to."""
+        run = Run(self._means, owner=("zone", zone))
+        run.start_probes(memory.endpoints)
+        servers = await run.find_servers(zone, selectors, memory.authoritative)
+        seen = await asyncio.gather(*(run.check_server(zone, server, memory) for server in servers.addresses))
+        probes = await run.finish_probes()
+        return ZoneCheck(
+            zone=zone,
+            finished_at=time.time(),
+            duration_seconds=run.elapsed_seconds,
+            servers=(*seen, *_not_found(servers.missing)),
+            probes=probes,
+            authoritative=servers.authoritative,
+        )
+
+    async def check_host(self, host: Host, selectors: Iterable[ServerSelector], memory: Memory) -> HostCheck:
+        """Look at a static host once; a name is resolved at each DNS server."""
+        run = Run(self._means, owner=("host", host))
+        run.start_probes(memory.endpoints)
+        if is_address(host.target):
+            servers, targets = Servers(), {"": _address_itself(host.target)}
+        else:
+            servers, targets = await self._resolve_host(run, host.target, selectors, memory)
+        run.start_probes(endpoints_of([host], targets.values()))
+        return HostCheck(
+            host=host,
+            targets=targets,
+            probes=await run.finish_probes(),
+            finished_at=time.time(),
+            authoritative=servers.authoritative,
+        )
+
+    async def _resolve_host(
+        self, run: Run, target: str, selectors: Iterable[ServerSelector], memory: Memory
+    ) -> tuple[Servers, dict[str, TargetLookup]]:
+        names = self._candidates(target)
+        servers = await run.find_servers(names[0], selectors, memory.authoritative)
+        found = await asyncio.gather(
+            *(run.resolve(target, names, server, memory) for server in servers.addresses)
+        )
+        targets = {server.label: lookup for server, lookup in zip(servers.addresses, found, strict=True)}
+        for word, status in servers.missing.items():
+            targets[word] = TargetLookup(target=target, failure=status)
+        return servers, targets
+
+    async def close(self) -> None:
+        """Cancel shared work that is still under way."""
+        await self._means.probes.close()
+        await self._means.addresses.close()
+
+    def _candidates(self, target: str) -> tuple[str, ...]:
+        """Complete a short name as the resolver of this machine does; others stand for themselves."""
+        if "." in target:
+            return (target,)
+        names = (f"{target}.{suffix}" for suffix in self._means.discovery.system().search)
+        return tuple(name for name in names if len(name) <= MAX_NAME) or (target,)
+
+
+def _transport(settings: CheckSettings) -> Transport:
+    return Transport(
+        timeout_seconds=settings.timeout_seconds,
+        attempts=settings.attempts,
+        source_addresses=settings.source_addresses,
+        max_in_flight=settings.max_concurrency,
+    )
+
+
+def _address_itself(address: str) -> TargetLookup:
+    return TargetLookup(target=address, addresses=(address,), probed=(address,))
+
+
+def _not_found(missing: Mapping[str, LookupStatus]) -> Iterable[ServerCheck]:
+    for word, status in missing.items():
+        yield ServerCheck(dns_server=word, lookup=SrvLookup(status=status, duration_seconds=0.0))

@@ -1,0 +1,44 @@
+"""One result for a target out of what its names and address families gave.
+
+Pure functions, no sockets, no clock.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from exporter.model import AddressLookup, Family, LookupStatus, TargetLookup, family_of
+
+
+def merge_target(
+    target: str, lookups: Mapping[Family, AddressLookup], *, known: tuple[str, ...], limit: int
+) -> TargetLookup:
+    """Make one result of the lookups of a target's address families at one server.
+
+    Addresses in `known`, the ones probed so far, are kept where their family's lookup failed. At most
+    `limit` addresses stay, known ones first, then in order, so that rotation invents no change.
+    """
+    current = {address for lookup in lookups.values() for address in lookup.addresses}
+    kept = {
+        address
+        for address in known
+        if (lookup := lookups.get(family_of(address))) and not lookup.status.usable
+    }
+    familiar = set(known)
+    probed = sorted(current | kept, key=lambda address: (address not in familiar, address))
+    chosen = sorted(probed[:limit])
+    return TargetLookup(
+        target=target,
+        addresses=tuple(address for address in chosen if address in current),
+        probed=tuple(chosen),
+        failure=None if current else worst_status([lookup.status for lookup in lookups.values()]),
+        alias_of=next((lookup.alias_of for lookup in lookups.values() if lookup.alias_of), None),
+        ignored=len(probed) - len(chosen),
+    )
+
+
+def worst_status(statuses: Iterable[LookupStatus]) -> LookupStatus:
+    """Choose the one reason why a target has no address from those of its names and address families.
+
+    A lookup that failed leaves it open whether there are addresses; NXDOMAIN says more than NODATA.
+    """
+    order = [LookupStatus.NXDOMAIN, LookupStatus.NODATA]
+    return min(statuses, key=lambda status: order.index(status) if status in order else -1)
