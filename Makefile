@@ -16,7 +16,7 @@ PYTHON :=# make run PYTHON=python3.13         the interpreter .venv is made from
 
 # What only the tests use. Without a package its tests are skipped, or fail where CI=true.
 #   bind9           named: authoritative servers to look records up at
-#   bind9-dnsutils  dig: a second opinion on what those answer
+#   bind9-dnsutils  nsupdate: dynamic updates, as a KMS host sends them
 #   prometheus      Prometheus and promtool: rules, scrapes, `check metrics`
 #   iproute2        ip: network namespaces with addresses that lose packets or lead nowhere
 DEBIAN_PACKAGES := bind9 bind9-dnsutils prometheus iproute2

@@ -5,6 +5,7 @@ Decides nothing about DNS, probing or metrics. Everything that runs is a task of
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 import socket
@@ -63,6 +64,7 @@ async def serve(source: Source, addresses: Sequence[tuple[str, int]]) -> None:
                 snapshot=state.snapshot,
                 is_ready=state.is_ready,
                 reload=reloader.reload,
+                count_internal_error=state.count_internal_error,
                 build=read_build_info(),
             )
             async with _serving(sockets, backend):
@@ -114,7 +116,10 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return listen(host, port)
     except OSError as error:
-        raise StartError(f"cannot listen on {host_port(host, port)}: {error.strerror or error}") from error
+        reason = (
+            os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        )  # < 0: no such name
+        raise StartError(f"cannot listen on {host_port(host, port)}: {reason}") from error
 
 
 async def _measure_lag(state: State) -> None:

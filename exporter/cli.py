@@ -6,6 +6,7 @@ Exit status 2 means that a command could not start; argparse uses the same for b
 
 import argparse
 import asyncio
+import re
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from exporter.reload import Source
 
 DEFAULT_LISTEN_ADDRESS = ":11688"
+_LISTEN_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 _MAX_PORT = 65535
 _OK, _INVALID, _CANNOT_START = 0, 1, 2
 
@@ -96,11 +98,10 @@ def _add_service_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _listen_address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isdecimal() or not port.isascii() or int(port) > _MAX_PORT:
+    match = _LISTEN_ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > _MAX_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, :PORT or [IPV6]:PORT")
-    return host, int(port)
+    return match["ipv6"] or match["host"] or "", int(match["port"])
 
 
 def _version() -> str:

@@ -71,7 +71,15 @@ def configure_logging(*, level: LogLevel, form: LogFormat) -> None:
 def _renderer(form: LogFormat) -> Processor:
     if form is LogFormat.JSON:
         return structlog.processors.JSONRenderer()
-    return structlog.processors.LogfmtRenderer(key_order=["ts", "level", "event"])
+    render = structlog.processors.LogfmtRenderer(key_order=["ts", "level", "event"])
+    return lambda logger, method, event: _printable(render(logger, method, event))
+
+
+def _printable(line: str) -> str:
+    """Escape what could break a line or fake another; the renderer does so only for a line feed."""
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
 
 
 def _without_empty_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

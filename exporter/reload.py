@@ -118,7 +118,7 @@ class Reloader:
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._requested.wait()
             except TimeoutError:
-                if not self._loader.has_changed():
+                if not await asyncio.to_thread(self._loader.has_changed):
                     continue
             self._requested.clear()
             try:

@@ -7,27 +7,25 @@ vanished within `forget_after`.
 
 import collections
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from exporter.model import (
     NOT_AVAILABLE,
     DnsServer,
-    Endpoint,
     Host,
     HostCheck,
     IgnoredReason,
     Memory,
-    ProbeResult,
     TargetLookup,
     ZoneCheck,
-    endpoints_of,
     hosts_of,
 )
-from exporter.state.changes import Change, endpoint_changes, server_changes, target_changes
+from exporter.state.changes import Change, server_changes
 from exporter.state.histogram import Histogram
+from exporter.state.holdings import Holdings
 from exporter.state.table import HeldTable
-from exporter.state.views import EndpointView, ExporterView, ServerView, Snapshot, ZoneView, count_probe
+from exporter.state.views import EndpointView, ExporterView, ServerView, Snapshot, ZoneView
 
 __all__ = [
     "Change",
@@ -59,6 +57,7 @@ class ZoneSettings:
 class _Zone:
     settings: ZoneSettings
     servers: dict[str, ServerView] = field(default_factory=dict)
+    targets: dict[str, tuple[TargetLookup, ...]] = field(default_factory=dict)
     vanished: dict[Host, float] = field(default_factory=dict)
     ignored: collections.Counter[IgnoredReason] = field(default_factory=collections.Counter)
     authoritative: frozenset[DnsServer] = frozenset()
@@ -84,9 +83,7 @@ class State:
         self._vanished_per_zone = 0
         self._zones: dict[str, _Zone] = {}
         self._static_hosts: dict[Host, _StaticHost] = {}
-        self._targets: HeldTable[tuple[str, str], TargetLookup] = HeldTable()
-        self._endpoints: HeldTable[Endpoint, EndpointView] = HeldTable()
-        self._hosts: HeldTable[Host, None] = HeldTable()
+        self._holdings = Holdings()
         self._lookup_durations: HeldTable[str, Histogram] = HeldTable()
         self._ready = False
         self.exporter = ExporterView()
@@ -110,7 +107,7 @@ class State:
             self._keep_servers(name, zone)
         wanted = dict.fromkeys(static_hosts)
         for host in self._static_hosts.keys() - wanted.keys():
-            self._release(("host", host))
+            self._holdings.release(("host", host))
         self._static_hosts = {host: self._static_hosts.get(host, _StaticHost()) for host in wanted}
 
     def memory_of_zone(self, name: str) -> Memory:
@@ -121,7 +118,7 @@ class State:
         self._forget_vanished(name, zone)
         owners = [("zone", name), *(("vanished", name, host) for host in zone.vanished)]
         return replace(
-            self._memory(owners),
+            self._holdings.memory(owners),
             records={label: view.records for label, view in zone.servers.items() if view.records},
             vanished=tuple(host for host in zone.vanished if host.target != NOT_AVAILABLE),
             authoritative=zone.authoritative,
@@ -130,7 +127,7 @@ class State:
     def memory_of_host(self, host: Host) -> Memory:
         """Give what the next check of a static host has to know."""
         static = self._static_hosts.get(host, _StaticHost())
-        return replace(self._memory([("host", host)]), authoritative=static.authoritative)
+        return replace(self._holdings.memory([("host", host)]), authoritative=static.authoritative)
 
     def apply_zone(self, check: ZoneCheck) -> list[Change]:
         """Take over the check of a zone and tell what it changed; nothing when the zone is not configured."""
@@ -141,9 +138,12 @@ class State:
         zone.servers = {label: view for label, view in zone.servers.items() if label in asked}
         before = zone.published()
         changes = self._apply_lookups(zone, check)
-        self._hold_zone(zone, check, before)
-        changes += self._apply_targets((server.dns_server, server.targets) for server in check.servers)
-        changes += self._apply_probes(check.probes)
+        zone.targets = {server.dns_server: server.targets for server in check.servers}
+        self._hold_zone(check.zone, zone, before)
+        changes += self._holdings.apply_targets(
+            (server.dns_server, server.targets) for server in check.servers
+        )
+        changes += self._holdings.apply_probes(check.probes)
         zone.authoritative = check.authoritative
         zone.last_check = check.finished_at
         zone.check_duration_seconds = check.duration_seconds
@@ -154,11 +154,11 @@ class State:
         static = self._static_hosts.get(check.host)
         if static is None:
             return []
-        self._hold(
+        self._holdings.hold(
             ("host", check.host), ((label, [check.host], [lookup]) for label, lookup in check.targets.items())
         )
-        changes = self._apply_targets((label, [lookup]) for label, lookup in check.targets.items())
-        changes += self._apply_probes(check.probes)
+        changes = self._holdings.apply_targets((label, [lookup]) for label, lookup in check.targets.items())
+        changes += self._holdings.apply_probes(check.probes)
         static.authoritative = check.authoritative
         static.last_check = check.finished_at
         return changes
@@ -177,9 +177,9 @@ class State:
             self._forget_vanished(name, zone)
         return Snapshot(
             zones=tuple(_view(name, zone) for name, zone in self._zones.items()),
-            targets=tuple((label, lookup) for (label, _), lookup in self._targets.items()),
-            hosts=tuple(self._hosts.keys()),
-            endpoints=tuple(self._endpoints.values()),
+            targets=self._holdings.targets(),
+            hosts=self._holdings.hosts(),
+            endpoints=self._holdings.endpoints(),
             static_hosts=tuple((host, static.last_check) for host, static in self._static_hosts.items()),
             lookup_durations=tuple(self._lookup_durations.items()),
             exporter=self.exporter,
@@ -216,81 +216,33 @@ class State:
             self._lookup_durations[server.dns_server] = histogram.observe(server.lookup.duration_seconds)
         return changes
 
-    def _hold_zone(self, zone: _Zone, check: ZoneCheck, before: frozenset[Host]) -> None:
-        """Hold what the zone leads to now; a vanished host holds its own, to let go when it is forgotten.
-
-        What changes hands between the two is held by the new owner before the old one lets go.
-        """
+    def _hold_zone(self, name: str, zone: _Zone, before: frozenset[Host]) -> None:
+        """Hold what the zone leads to now, and remember for a while what it led to `before`."""
         after = zone.published()
         for host in sorted(before - after):
             zone.vanished[host] = self._monotonic()
-        for host in zone.vanished.keys() - after:
-            self._hold(
-                ("vanished", check.zone, host),
-                ((server.dns_server, [host], server.targets) for server in check.servers),
-            )
-        self._hold(
-            ("zone", check.zone),
-            (
-                (server.dns_server, hosts_of(zone.servers[server.dns_server].records or ()), server.targets)
-                for server in check.servers
-            ),
-        )
+        self._hold_seen(name, zone)
         for host in zone.vanished.keys() & after:
-            self._forget_host(check.zone, zone, host)
+            self._forget_host(name, zone, host)
         excess = len(zone.vanished) - self._vanished_per_zone
         for host in sorted(zone.vanished, key=lambda host: (zone.vanished[host], host))[: max(0, excess)]:
-            self._forget_host(check.zone, zone, host)
+            self._forget_host(name, zone, host)
             zone.ignored[IgnoredReason.VANISHED_PER_ZONE] += 1
 
-    def _hold(
-        self, owner: Hashable, views: Iterable[tuple[str, Iterable[Host], Iterable[TargetLookup]]]
-    ) -> None:
-        """Let `owner` hold hosts, and what each DNS server gives for their targets."""
-        held: set[Host] = set()
-        targets: set[tuple[str, str]] = set()
-        endpoints: set[Endpoint] = set()
-        for dns_server, hosts, lookups in views:
-            wanted = [host for host in hosts if host.target != NOT_AVAILABLE]
-            held.update(wanted)
-            targets.update((dns_server, host.target) for host in wanted)
-            endpoints |= endpoints_of(wanted, lookups)
-        self._hosts.hold(owner, held)
-        self._targets.hold(owner, targets)
-        self._endpoints.hold(owner, endpoints)
+    def _hold_seen(self, name: str, zone: _Zone) -> None:
+        """Hold what was seen at the zone's servers last; a vanished host holds its own, to go alone.
 
-    def _apply_targets(self, seen: Iterable[tuple[str, Iterable[TargetLookup]]]) -> list[Change]:
-        changes: list[Change] = []
-        for dns_server, lookups in seen:
-            for lookup in lookups:
-                key = (dns_server, lookup.target)
-                if key in self._targets:
-                    changes += target_changes(dns_server, self._targets.get(key), lookup)
-                    self._targets[key] = lookup
-        return changes
-
-    def _apply_probes(self, results: Iterable[ProbeResult]) -> list[Change]:
-        """Count results; one that several zones share, or an older one, counts once."""
-        changes: list[Change] = []
-        for result in results:
-            before = self._endpoints.get(result.endpoint)
-            stale = before is not None and before.last.finished_monotonic >= result.finished_monotonic
-            if result.endpoint in self._endpoints and not stale:
-                after = count_probe(before, result)
-                changes += endpoint_changes(before, after)
-                self._endpoints[result.endpoint] = after
-        return changes
-
-    def _memory(self, owners: Iterable[Hashable]) -> Memory:
-        """Recall the addresses and endpoints that owners hold."""
-        addresses: dict[tuple[str, str], tuple[str, ...]] = {}
-        endpoints: set[Endpoint] = set()
-        for owner in owners:
-            endpoints |= self._endpoints.held_by(owner)
-            for key in self._targets.held_by(owner):
-                if lookup := self._targets.get(key):
-                    addresses[key] = lookup.probed
-        return Memory(addresses=addresses, endpoints=tuple(sorted(endpoints)))
+        What changes hands between the two is held by the new owner before the old one lets go.
+        """
+        seen = {label: zone.targets.get(label, ()) for label in zone.servers}
+        for host in zone.vanished.keys() - zone.published():
+            self._holdings.hold(
+                ("vanished", name, host), ((label, [host], targets) for label, targets in seen.items())
+            )
+        self._holdings.hold(
+            ("zone", name),
+            ((label, hosts_of(view.records or ()), seen[label]) for label, view in zone.servers.items()),
+        )
 
     def _keep_servers(self, name: str, zone: _Zone) -> None:
         """Drop the servers that are not configured any more, and start the counters of new ones at 0."""
@@ -301,14 +253,17 @@ class State:
             **{label: ServerView(dns_server=label) for label in wanted if label not in kept},
         }
         self._lookup_durations.hold(("zone", name), zone.servers)
-        owner = ("zone", name)
-        self._targets.hold(owner, {key for key in self._targets.held_by(owner) if key[0] in zone.servers})
+        for label in zone.servers:
+            self._lookup_durations[label] = self._lookup_durations.get(label) or Histogram()
+        zone.targets = {label: targets for label, targets in zone.targets.items() if label in kept}
+        self._hold_seen(name, zone)
 
     def _drop_zone(self, name: str) -> None:
         zone = self._zones.pop(name)
         for host in list(zone.vanished):
             self._forget_host(name, zone, host)
-        self._release(("zone", name))
+        self._holdings.release(("zone", name))
+        self._lookup_durations.release(("zone", name))
 
     def _forget_vanished(self, name: str, zone: _Zone) -> None:
         too_old = self._monotonic() - self._forget_after_seconds
@@ -317,11 +272,7 @@ class State:
 
     def _forget_host(self, name: str, zone: _Zone, host: Host) -> None:
         del zone.vanished[host]
-        self._release(("vanished", name, host))
-
-    def _release(self, owner: Hashable) -> None:
-        for table in (self._targets, self._endpoints, self._hosts, self._lookup_durations):
-            table.release(owner)
+        self._holdings.release(("vanished", name, host))
 
 
 def _view(name: str, zone: _Zone) -> ZoneView:

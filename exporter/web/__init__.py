@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 import jinja2
+import structlog
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.registry import Collector
 
@@ -17,6 +19,8 @@ from exporter.build import BuildInfo
 from exporter.metrics import SnapshotCollector
 from exporter.state import Snapshot
 from exporter.web.exposition import accepts_gzip, render
+
+log = structlog.get_logger(__name__)
 
 _PAGES = jinja2.Environment(
     loader=jinja2.PackageLoader("exporter.web"), autoescape=True, undefined=jinja2.StrictUndefined
@@ -33,13 +37,14 @@ class Backend:
     snapshot: Callable[[], Snapshot]
     is_ready: Callable[[], bool]
     reload: Callable[[], Awaitable[tuple[object, ...]]]
+    count_internal_error: Callable[[], None]
     build: BuildInfo
 
 
 def make_application(backend: Backend) -> web.Application:
     """Make the application with all its routes."""
     pages = _Pages(backend)
-    application = web.Application()
+    application = web.Application(middlewares=[pages.catch_bugs])
     application.add_routes(
         [
             web.get("/", pages.landing),
@@ -56,6 +61,18 @@ class _Pages:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._process = _process_collectors()
+
+    @web.middleware
+    async def catch_bugs(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer 500 to a request that met a bug; the log and a counter tell of it, the answer does not."""
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception:
+            self._backend.count_internal_error()
+            log.exception("internal error", path=request.path)
+            return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR, text="internal error, see the log\n")
 
     async def landing(self, _request: web.Request) -> web.Response:
         page = _PAGES.get_template("landing.html").render(build=self._backend.build)

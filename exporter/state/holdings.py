@@ -1,0 +1,96 @@
+"""Hosts, the addresses of their targets, and the state of their endpoints, while somebody holds them.
+
+An owner is a zone, a static host, or a host that vanished from a zone. Several may lead to the same
+endpoint, which then is one thing with one history.
+"""
+
+from collections.abc import Hashable, Iterable
+
+from exporter.model import (
+    NOT_AVAILABLE,
+    Endpoint,
+    Host,
+    Memory,
+    ProbeResult,
+    TargetLookup,
+    endpoints_of,
+)
+from exporter.state.changes import Change, endpoint_changes, target_changes
+from exporter.state.table import HeldTable
+from exporter.state.views import EndpointView, count_probe
+
+
+class Holdings:
+    """What owners lead to: hosts, targets by the DNS server that resolves them, endpoints."""
+
+    def __init__(self) -> None:
+        self._hosts: HeldTable[Host, None] = HeldTable()
+        self._targets: HeldTable[tuple[str, str], TargetLookup] = HeldTable()
+        self._endpoints: HeldTable[Endpoint, EndpointView] = HeldTable()
+
+    def hold(
+        self, owner: Hashable, views: Iterable[tuple[str, Iterable[Host], Iterable[TargetLookup]]]
+    ) -> None:
+        """Let `owner` hold hosts, and what each DNS server gives for their targets."""
+        held: set[Host] = set()
+        targets: set[tuple[str, str]] = set()
+        endpoints: set[Endpoint] = set()
+        for dns_server, hosts, lookups in views:
+            wanted = [host for host in hosts if host.target != NOT_AVAILABLE]
+            held.update(wanted)
+            targets.update((dns_server, host.target) for host in wanted)
+            endpoints |= endpoints_of(wanted, lookups)
+        self._hosts.hold(owner, held)
+        self._targets.hold(owner, targets)
+        self._endpoints.hold(owner, endpoints)
+
+    def release(self, owner: Hashable) -> None:
+        """Let `owner` hold nothing any more."""
+        for table in (self._hosts, self._targets, self._endpoints):
+            table.release(owner)
+
+    def apply_targets(self, seen: Iterable[tuple[str, Iterable[TargetLookup]]]) -> list[Change]:
+        """Take over the addresses of the targets that are held, by DNS server, and tell what changed."""
+        changes: list[Change] = []
+        for dns_server, lookups in seen:
+            for lookup in lookups:
+                key = (dns_server, lookup.target)
+                if key in self._targets:
+                    changes += target_changes(dns_server, self._targets.get(key), lookup)
+                    self._targets[key] = lookup
+        return changes
+
+    def apply_probes(self, results: Iterable[ProbeResult]) -> list[Change]:
+        """Count results; one that several zones share, or an older one, counts once."""
+        changes: list[Change] = []
+        for result in results:
+            before = self._endpoints.get(result.endpoint)
+            stale = before is not None and before.last.finished_monotonic >= result.finished_monotonic
+            if result.endpoint in self._endpoints and not stale:
+                after = count_probe(before, result)
+                changes += endpoint_changes(before, after)
+                self._endpoints[result.endpoint] = after
+        return changes
+
+    def memory(self, owners: Iterable[Hashable]) -> Memory:
+        """Recall the addresses and endpoints that owners hold."""
+        addresses: dict[tuple[str, str], tuple[str, ...]] = {}
+        endpoints: set[Endpoint] = set()
+        for owner in owners:
+            endpoints |= self._endpoints.held_by(owner)
+            for key in self._targets.held_by(owner):
+                if lookup := self._targets.get(key):
+                    addresses[key] = lookup.probed
+        return Memory(addresses=addresses, endpoints=tuple(sorted(endpoints)))
+
+    def hosts(self) -> tuple[Host, ...]:
+        """List the hosts."""
+        return tuple(self._hosts.keys())
+
+    def targets(self) -> tuple[tuple[str, TargetLookup], ...]:
+        """List what is known of the targets, each with the label of the DNS server."""
+        return tuple((dns_server, lookup) for (dns_server, _), lookup in self._targets.items())
+
+    def endpoints(self) -> tuple[EndpointView, ...]:
+        """List the endpoints that have been probed."""
+        return tuple(self._endpoints.values())

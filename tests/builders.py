@@ -1,0 +1,187 @@
+"""Builders of what a check brings home, with defaults for all that a test does not care about.
+
+Nothing here looks at a network or a clock. A zone's usual target is `kms1`, its usual address 192.0.2.1
+(TEST-NET-1, RFC 5737).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from exporter.model import (
+    DnsServer,
+    Endpoint,
+    Host,
+    HostCheck,
+    LookupStatus,
+    ProbeFailure,
+    ProbeResult,
+    Record,
+    ServerCheck,
+    SrvLookup,
+    TargetLookup,
+    ZoneCheck,
+    endpoints_of,
+    hosts_of,
+)
+from exporter.state import EndpointView, ServerView, State, ZoneSettings, ZoneView
+
+ZONE = "contoso.test"
+SERVER = "192.0.2.53"
+TARGET = "kms1.contoso.test"
+ADDRESS = "192.0.2.1"
+PORT = 1688
+FORGET_AFTER_SECONDS = 100.0
+VANISHED_PER_ZONE = 3
+
+
+class Clock:
+    """A monotonic clock that stands still unless it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Tell the time in seconds."""
+        return self.now
+
+
+def host(target: str = TARGET, port: int = PORT) -> Host:
+    """Build a host."""
+    return Host(target=target, port=port)
+
+
+def endpoint(target: str = TARGET, port: int = PORT, address: str = ADDRESS) -> Endpoint:
+    """Build an endpoint."""
+    return Endpoint(target=target, port=port, address=address)
+
+
+def record(target: str = TARGET, port: int = PORT, *, priority: int = 0, weight: int = 0) -> Record:
+    """Build an SRV record."""
+    return Record(priority=priority, weight=weight, port=port, target=target)
+
+
+def answer(*records: Record, status: LookupStatus | None = None, **fields: Any) -> SrvLookup:
+    """Build the outcome of an SRV lookup; without a status it is `ok` with records and `nodata` without."""
+    return SrvLookup(
+        status=status or (LookupStatus.OK if records else LookupStatus.NODATA),
+        records=tuple(sorted(records)),
+        **{"duration_seconds": 0.02, "record_count": len(records)} | fields,
+    )
+
+
+def addresses(target: str, *found: str, **fields: Any) -> TargetLookup:
+    """Build the outcome of a target's address lookup; without an address it failed with `nxdomain`."""
+    failure = None if found else LookupStatus.NXDOMAIN
+    return TargetLookup(target=target, **{"addresses": found, "probed": found, "failure": failure} | fields)
+
+
+def at_server(
+    dns_server: str, lookup: SrvLookup, targets: Mapping[str, Sequence[str]] | None = None
+) -> ServerCheck:
+    """Build a zone's check at one DNS server.
+
+    `targets` gives the addresses of targets, those of vanished hosts too; a target in `lookup` that is not
+    among them has the usual address.
+    """
+    found = {host.target: (ADDRESS,) for host in hosts_of(lookup.records)} | dict(targets or {})
+    lookups = tuple(addresses(target, *literals) for target, literals in sorted(found.items()))
+    return ServerCheck(dns_server=dns_server, lookup=lookup, targets=lookups)
+
+
+def probed(
+    one: Endpoint, failure: ProbeFailure | None = None, *, at: float = 1.0, **fields: Any
+) -> ProbeResult:
+    """Build the result of a probe that was finished at the Unix and monotonic time `at`."""
+    connect_seconds = None if failure else 0.003
+    return ProbeResult(
+        endpoint=one,
+        failure=failure,
+        **{"finished_at": at, "finished_monotonic": at, "connect_seconds": connect_seconds} | fields,
+    )
+
+
+def zone_check(
+    *servers: ServerCheck,
+    zone: str = ZONE,
+    at: float = 1.0,
+    probes: Iterable[ProbeResult] | None = None,
+    authoritative: Iterable[DnsServer] = (),
+) -> ZoneCheck:
+    """Build a check of a zone; without `probes`, every endpoint that it leads to was found to be up."""
+    if probes is None:
+        probes = (probed(one, at=at) for one in sorted(reached(servers)))
+    return ZoneCheck(
+        zone=zone,
+        finished_at=at,
+        duration_seconds=0.5,
+        servers=servers,
+        probes=tuple(probes),
+        authoritative=frozenset(authoritative),
+    )
+
+
+def reached(servers: Iterable[ServerCheck]) -> set[Endpoint]:
+    """Tell which endpoints the records and addresses of a check lead to, whoever publishes the records."""
+    checks = tuple(servers)
+    hosts = {host for check in checks for host in hosts_of(check.lookup.records)}
+    return {one for check in checks for one in endpoints_of(hosts, check.targets)}
+
+
+def host_check(one: Host, *found: str, dns_server: str = SERVER, at: float = 1.0, **fields: Any) -> HostCheck:
+    """Build a check of a static host whose endpoints were all found to be up."""
+    lookup = addresses(one.target, *found)
+    probes = tuple(probed(each, at=at) for each in sorted(endpoints_of([one], [lookup])))
+    return HostCheck(host=one, finished_at=at, **{"targets": {dns_server: lookup}, "probes": probes} | fields)
+
+
+def zone_settings(
+    *servers: str, open_ended: bool = False, labels: Mapping[str, str] | None = None
+) -> ZoneSettings:
+    """Build the settings of a zone; without servers it is looked up at the usual one."""
+    return ZoneSettings(
+        labels=labels or {},
+        dns_servers=servers or (() if open_ended else (SERVER,)),
+        open_ended=open_ended,
+    )
+
+
+def configure(
+    state: State,
+    zones: Mapping[str, ZoneSettings] | None = None,
+    *,
+    hosts: Iterable[Host] = (),
+    vanished_per_zone: int = VANISHED_PER_ZONE,
+    forget_after_seconds: float = FORGET_AFTER_SECONDS,
+) -> None:
+    """Configure a state; without `zones` it watches the usual one."""
+    state.configure(
+        zones={ZONE: zone_settings()} if zones is None else zones,
+        static_hosts=hosts,
+        forget_after_seconds=forget_after_seconds,
+        vanished_per_zone=vanished_per_zone,
+    )
+
+
+def zone_view(zone: str = ZONE, *servers: ServerView, **fields: Any) -> ZoneView:
+    """Build what the state shows of a zone: nothing yet, unless `fields` say more."""
+    records = [record for view in servers for record in view.records or ()]
+    defaults: dict[str, Any] = {
+        "labels": {},
+        "published": frozenset(record.host for record in records),
+        "vanished": frozenset(),
+        "ignored": {},
+        "last_check": None,
+        "check_duration_seconds": None,
+    }
+    return ZoneView(zone=zone, servers=servers, **defaults | fields)
+
+
+def endpoint_view(last: ProbeResult, **fields: Any) -> EndpointView:
+    """Build what the state shows of an endpoint that was probed once."""
+    defaults: dict[str, Any] = {
+        "probes": 1,
+        "failures": int(not last.up),
+        "syn_retransmits": last.syn_retransmits,
+        "last_success": last.finished_at if last.up else None,
+    }
+    return EndpointView(endpoint=last.endpoint, last=last, **defaults | fields)

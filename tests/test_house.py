@@ -1,0 +1,59 @@
+"""Tests of the house itself: that the code says what it is for, and that people are told what there is."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from exporter.build import read_build_info
+from exporter.cli import main
+from exporter.metrics import families
+from exporter.state import Snapshot
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+MODULES = sorted((ROOT / "exporter").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+MAX_LINES = 400
+
+ALL_MODULES = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+@pytest.mark.parametrize("path", MODULES + TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_module_says_what_it_is(path: Path) -> None:
+    """Every module starts with a docstring."""
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@ALL_MODULES
+def test_module_is_small(path: Path) -> None:
+    """No module is longer than what a person reads in one go."""
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+def commands(help_text: str) -> set[str]:
+    """Tell which commands a help text lists."""
+    return set(re.findall(r"^ {4}([a-z][a-z-]*)(?: |$)", help_text, re.MULTILINE))
+
+
+def test_readme_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """The README names every command that there is."""
+    with pytest.raises(SystemExit):
+        main(["-h"])
+    found = commands(capsys.readouterr().out)
+    assert {"run", "demo", "check-config"} <= found
+    text = README.read_text()
+    assert [name for name in sorted(found) if f"kms-exporter {name}" not in text] == []
+    assert "kms-exporter --version" in text
+
+
+def test_readme_names_every_metric() -> None:
+    """The README names every metric that there is, and no other."""
+    found = {
+        family.name + "_total" * (family.type == "counter")
+        for family in families(Snapshot(), read_build_info())
+    }
+    text = README.read_text()
+    assert [name for name in sorted(found) if not re.search(rf"\b{name}\b", text)] == []
+    assert set(re.findall(r"\bkms_(?:[a-z]+_)*[a-z]+\b", text)) <= found

@@ -1,0 +1,858 @@
+"""Tests of the state: what it keeps, for how long, and what a snapshot shows of it."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.model import (
+    DnsServer,
+    Endpoint,
+    Host,
+    IgnoredReason,
+    LookupStatus,
+    Memory,
+    ProbeFailure,
+    ServerCheck,
+    TargetLookup,
+    ZoneCheck,
+    endpoints_of,
+)
+from exporter.state import EndpointView, Histogram, ServerView, Snapshot, State, ZoneView
+from tests.builders import (
+    ADDRESS,
+    FORGET_AFTER_SECONDS,
+    SERVER,
+    TARGET,
+    ZONE,
+    Clock,
+    addresses,
+    answer,
+    at_server,
+    configure,
+    endpoint,
+    host,
+    host_check,
+    probed,
+    record,
+    zone_check,
+    zone_settings,
+)
+
+FAILURES = [status for status in LookupStatus if not status.usable]
+EMPTY = [LookupStatus.OK, LookupStatus.NXDOMAIN, LookupStatus.NODATA]
+OTHER_SERVER = "192.0.2.54"
+OTHER_TARGET = "kms2.contoso.test"
+OTHER_ADDRESS = "192.0.2.2"
+OTHER_ZONE = "emea.contoso.test"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give a clock that stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def state(clock: Clock) -> State:
+    """Give a state that watches one zone at one server."""
+    state = State(monotonic=clock)
+    configure(state)
+    return state
+
+
+def zone_of(snapshot: Snapshot, name: str = ZONE) -> ZoneView:
+    """Pick a zone of a snapshot."""
+    return next(zone for zone in snapshot.zones if zone.zone == name)
+
+
+def server_of(snapshot: Snapshot, dns_server: str = SERVER, *, zone: str = ZONE) -> ServerView:
+    """Pick a zone at a server."""
+    return next(view for view in zone_of(snapshot, zone).servers if view.dns_server == dns_server)
+
+
+def endpoint_of(snapshot: Snapshot, one: Endpoint) -> EndpointView:
+    """Pick an endpoint."""
+    return next(view for view in snapshot.endpoints if view.endpoint == one)
+
+
+def endpoints_in(snapshot: Snapshot) -> set[Endpoint]:
+    """Tell which endpoints there are."""
+    return {view.endpoint for view in snapshot.endpoints}
+
+
+def targets_in(snapshot: Snapshot) -> set[tuple[str, str]]:
+    """Tell which targets there are, each with its DNS server."""
+    return {(label, lookup.target) for label, lookup in snapshot.targets}
+
+
+def assert_nothing_held(snapshot: Snapshot) -> None:
+    """See that there is no host, target or endpoint."""
+    assert not snapshot.hosts
+    assert not snapshot.targets
+    assert not snapshot.endpoints
+
+
+def published() -> ServerCheck:
+    """Give a check that finds the usual record."""
+    return at_server(SERVER, answer(record()))
+
+
+def gone() -> ServerCheck:
+    """Give a check that finds no record, but still the address of the usual target."""
+    return at_server(SERVER, answer(), {TARGET: [ADDRESS]})
+
+
+# --- What is configured
+
+
+def test_counters_start_at_zero(state: State) -> None:
+    """Before the first check a zone has counters at 0, and nothing else."""
+    snapshot = state.snapshot()
+    zone = zone_of(snapshot)
+    assert zone.servers == (ServerView(dns_server=SERVER, lookups=0, failures=0),)
+    assert zone.ignored == dict.fromkeys(IgnoredReason, 0)
+    assert (zone.last_check, zone.check_duration_seconds) == (None, None)
+    assert snapshot.lookup_durations == ((SERVER, Histogram()),)
+    assert_nothing_held(snapshot)
+
+
+def test_zone_that_leaves_the_configuration(state: State) -> None:
+    """A zone that is not configured any more is gone at once, with all that only it led to."""
+    configure(state, {ZONE: zone_settings(), OTHER_ZONE: zone_settings(OTHER_SERVER)})
+    state.apply_zone(zone_check(published()))
+    other = at_server(OTHER_SERVER, answer(record(), record(OTHER_TARGET)), {OTHER_TARGET: [OTHER_ADDRESS]})
+    state.apply_zone(zone_check(other, zone=OTHER_ZONE))
+    state.apply_zone(zone_check(at_server(OTHER_SERVER, answer(record())), zone=OTHER_ZONE))
+
+    configure(state)
+
+    snapshot = state.snapshot()
+    assert [zone.zone for zone in snapshot.zones] == [ZONE]
+    assert snapshot.hosts == (host(),)
+    assert endpoints_in(snapshot) == {endpoint()}
+    assert targets_in(snapshot) == {(SERVER, TARGET)}
+    assert [label for label, _ in snapshot.lookup_durations] == [SERVER]
+    assert state.memory_of_zone(OTHER_ZONE) == Memory()
+
+
+def test_server_that_leaves_the_configuration(state: State, clock: Clock) -> None:
+    """A DNS server that is not configured any more is gone at once, with all that only it led to."""
+    configure(state, {ZONE: zone_settings(SERVER, OTHER_SERVER)})
+    ours = at_server(SERVER, answer(record(), record("old.contoso.test")))
+    theirs = at_server(
+        OTHER_SERVER,
+        answer(record(), record("old.contoso.test"), record(OTHER_TARGET)),
+        {TARGET: [ADDRESS, "192.0.2.9"], OTHER_TARGET: [OTHER_ADDRESS]},
+    )
+    state.apply_zone(zone_check(ours, theirs))
+    without_old = answer(record(), record(OTHER_TARGET))
+    old = {"old.contoso.test": [ADDRESS]}
+    ours = at_server(SERVER, answer(record()), old)
+    theirs = at_server(OTHER_SERVER, without_old, {**old, TARGET: [ADDRESS, "192.0.2.9"]})
+    state.apply_zone(zone_check(ours, theirs, at=2.0))
+    assert zone_of(state.snapshot()).vanished == {host("old.contoso.test")}
+
+    configure(state, {ZONE: zone_settings(SERVER)})
+
+    snapshot = state.snapshot()
+    zone = zone_of(snapshot)
+    assert [view.dns_server for view in zone.servers] == [SERVER]
+    assert zone.published == {host()}
+    assert zone.vanished == {host("old.contoso.test")}, "that nobody asked for the server is no reason"
+    assert set(snapshot.hosts) == {host(), host("old.contoso.test")}
+    assert endpoints_in(snapshot) == {endpoint(), endpoint("old.contoso.test")}
+    assert targets_in(snapshot) == {(SERVER, TARGET), (SERVER, "old.contoso.test")}
+    assert [label for label, _ in snapshot.lookup_durations] == [SERVER]
+    assert endpoint_of(snapshot, endpoint()).probes == 2, "what stays keeps its counters"
+
+
+def test_server_that_leaves_one_of_two_zones(state: State) -> None:
+    """A zone that loses a DNS server keeps what the others gave it, whatever they gave another zone since."""
+    configure(state, {ZONE: zone_settings(SERVER, OTHER_SERVER), OTHER_ZONE: zone_settings()})
+    state.apply_zone(zone_check(published(), at_server(OTHER_SERVER, answer(record()))))
+    moved = at_server(SERVER, answer(record()), {TARGET: [OTHER_ADDRESS]})
+    state.apply_zone(zone_check(moved, zone=OTHER_ZONE))
+    configure(state, {ZONE: zone_settings(SERVER)})
+    assert endpoints_in(state.snapshot()) == {endpoint()}
+
+
+def test_server_that_comes_back(state: State) -> None:
+    """A DNS server that left the configuration and came back starts anew, with nothing of what it gave."""
+    both = {ZONE: zone_settings(SERVER, OTHER_SERVER)}
+    configure(state, both)
+    for records in ([record(), record(OTHER_TARGET)], [record()]):
+        theirs = at_server(OTHER_SERVER, answer(*records), {OTHER_TARGET: [OTHER_ADDRESS]})
+        state.apply_zone(zone_check(published(), theirs))
+    assert endpoint(OTHER_TARGET, address=OTHER_ADDRESS) in endpoints_in(state.snapshot())
+
+    configure(state, {ZONE: zone_settings(SERVER)})
+    configure(state, both)
+
+    snapshot = state.snapshot()
+    assert server_of(snapshot, OTHER_SERVER) == ServerView(dns_server=OTHER_SERVER)
+    assert targets_in(snapshot) == {(SERVER, TARGET)}
+    assert endpoints_in(snapshot) == set(state.memory_of_zone(ZONE).endpoints) == {endpoint()}
+
+
+def test_server_that_enters_the_configuration(state: State) -> None:
+    """A DNS server that is new in the configuration starts at 0 beside the results of the others."""
+    state.apply_zone(zone_check(published()))
+    configure(state, {ZONE: zone_settings(SERVER, OTHER_SERVER)})
+
+    snapshot = state.snapshot()
+    assert server_of(snapshot).lookups == 1
+    assert server_of(snapshot, OTHER_SERVER) == ServerView(dns_server=OTHER_SERVER)
+    assert dict(snapshot.lookup_durations)[OTHER_SERVER] == Histogram()
+
+
+def test_configuration_that_stays(state: State) -> None:
+    """What stays in the configuration keeps its results and counters, under its new labels."""
+    state.apply_zone(zone_check(published()))
+    before = state.snapshot()
+    configure(state, {ZONE: zone_settings(labels={"team": "workplace"}), OTHER_ZONE: zone_settings()})
+
+    after = state.snapshot()
+    assert zone_of(after).labels == {"team": "workplace"}
+    assert zone_of(after).servers == zone_of(before).servers
+    assert after.endpoints == before.endpoints
+    assert after.targets == before.targets
+    assert after.lookup_durations == before.lookup_durations
+
+
+def test_check_of_a_zone_that_left(state: State) -> None:
+    """The check of a zone that left the configuration while it ran is dropped."""
+    configure(state, {OTHER_ZONE: zone_settings()})
+    before = state.snapshot()
+    assert state.apply_zone(zone_check(published())) == []
+    assert state.snapshot() == before
+
+
+def test_servers_found_at_each_check(state: State) -> None:
+    """Where servers are found out at each check, they come and go with the check that asks them."""
+    configure(state, {})
+    configure(state, {ZONE: zone_settings(open_ended=True)})
+    assert zone_of(state.snapshot()).servers == ()
+    state.apply_zone(zone_check(published()))
+    assert [view.dns_server for view in zone_of(state.snapshot()).servers] == [SERVER]
+    configure(state, {ZONE: zone_settings(open_ended=True)})
+    assert server_of(state.snapshot()).lookups == 1
+
+    state.apply_zone(zone_check(at_server(OTHER_SERVER, answer(record())), at=2.0))
+
+    snapshot = state.snapshot()
+    assert [view.dns_server for view in zone_of(snapshot).servers] == [OTHER_SERVER]
+    assert targets_in(snapshot) == {(OTHER_SERVER, TARGET)}
+    assert [label for label, _ in snapshot.lookup_durations] == [OTHER_SERVER]
+    assert endpoint_of(snapshot, endpoint()).probes == 2
+
+
+def test_readiness(state: State) -> None:
+    """The state is ready once everything has been checked, and a zone that is added later changes nothing."""
+    configure(state, {ZONE: zone_settings(), OTHER_ZONE: zone_settings()}, hosts=[host("kms-dr")])
+    assert not state.is_ready()
+    state.apply_zone(zone_check(published()))
+    state.apply_host(host_check(host("kms-dr"), ADDRESS))
+    assert not state.is_ready()
+    state.apply_zone(zone_check(published(), zone=OTHER_ZONE))
+    assert state.is_ready()
+    configure(state, {ZONE: zone_settings(), "new.test": zone_settings()})
+    assert state.is_ready()
+
+
+# --- Lookups
+
+
+def test_lookups_are_counted(state: State) -> None:
+    """Every lookup counts, those without a usable answer also as failures, all of them by duration."""
+    for status in LookupStatus:
+        state.apply_zone(zone_check(at_server(SERVER, answer(status=status, duration_seconds=0.002))))
+    snapshot = state.snapshot()
+    view = server_of(snapshot)
+    assert (view.lookups, view.failures) == (len(LookupStatus), len(FAILURES))
+    histogram = dict(snapshot.lookup_durations)[SERVER]
+    assert histogram.cumulative()[:2] == ((0.001, 0), (0.0025, len(LookupStatus)))
+
+
+def test_lookup_durations_are_those_of_the_server(state: State) -> None:
+    """The durations at a DNS server are those of all zones, for as long as one is looked up there."""
+    configure(state, {ZONE: zone_settings(), OTHER_ZONE: zone_settings()})
+    state.apply_zone(zone_check(published()))
+    state.apply_zone(zone_check(published(), zone=OTHER_ZONE))
+    configure(state, {ZONE: zone_settings()})
+    ((label, histogram),) = state.snapshot().lookup_durations
+    assert (label, sum(histogram.counts)) == (SERVER, 2)
+
+
+def test_time_of_the_last_answer(state: State) -> None:
+    """The time that the last answer took stays while there is none, and an error is an answer."""
+    for status, seconds in [(LookupStatus.SERVFAIL, 0.5), (LookupStatus.TIMEOUT, 5.0)]:
+        state.apply_zone(zone_check(at_server(SERVER, answer(status=status, duration_seconds=seconds))))
+    assert server_of(state.snapshot()).answered_seconds == 0.5
+
+
+def test_ignored_records_are_counted(state: State) -> None:
+    """Records and addresses that were left out add up over checks and servers, by reason."""
+    configure(state, {ZONE: zone_settings(SERVER, OTHER_SERVER)})
+    lookup = answer(record(), ignored={IgnoredReason.MALFORMED: 2, IgnoredReason.RECORDS_PER_ZONE: 1})
+    targets = (addresses(TARGET, ADDRESS, ignored=4),)
+    servers = [
+        ServerCheck(dns_server=label, lookup=lookup, targets=targets) for label in (SERVER, OTHER_SERVER)
+    ]
+    for _ in range(3):
+        state.apply_zone(zone_check(*servers))
+    assert zone_of(state.snapshot()).ignored == {
+        IgnoredReason.MALFORMED: 12,
+        IgnoredReason.RECORDS_PER_ZONE: 6,
+        IgnoredReason.ADDRESSES_PER_TARGET: 24,
+        IgnoredReason.VANISHED_PER_ZONE: 0,
+    }
+
+
+@pytest.mark.parametrize("status", FAILURES)
+def test_last_usable_answer_stays_while_lookups_fail(
+    state: State, clock: Clock, status: LookupStatus
+) -> None:
+    """While lookups fail, the records of the last usable answer stay published and probed, however long."""
+    state.apply_zone(zone_check(published()))
+    for at in range(2, 5):
+        clock.now += FORGET_AFTER_SECONDS
+        failed = at_server(SERVER, answer(status=status), {TARGET: [ADDRESS]})
+        state.apply_zone(zone_check(failed, probes=[probed(endpoint(), at=at)]))
+
+    snapshot = state.snapshot()
+    zone = zone_of(snapshot)
+    assert zone.published == {host()}
+    assert not zone.vanished
+    assert server_of(snapshot).records == (record(),)
+    assert server_of(snapshot).failures == 3
+    assert snapshot.hosts == (host(),)
+    assert endpoint_of(snapshot, endpoint()).probes == 4
+    assert state.memory_of_zone(ZONE).records == {SERVER: (record(),)}
+
+
+@pytest.mark.parametrize("status", EMPTY)
+def test_usable_answer_unpublishes(state: State, status: LookupStatus) -> None:
+    """Only a usable answer that lacks a record unpublishes it, also after failed lookups."""
+    state.apply_zone(zone_check(published()))
+    state.apply_zone(zone_check(at_server(SERVER, answer(status=LookupStatus.TIMEOUT))))
+    others = [record(OTHER_TARGET)] if status is LookupStatus.OK else []
+    state.apply_zone(zone_check(at_server(SERVER, answer(*others, status=status))))
+    zone = zone_of(state.snapshot())
+    assert zone.vanished == {host()}
+    assert zone.published == {one.host for one in others}
+
+
+def test_record_published_at_one_server_only(state: State) -> None:
+    """A record is published while any DNS server publishes it, and vanishes with the last one."""
+    configure(state, {ZONE: zone_settings(SERVER, OTHER_SERVER)})
+    without = at_server(OTHER_SERVER, answer())
+    failing = at_server(SERVER, answer(status=LookupStatus.SERVFAIL), {TARGET: [ADDRESS]})
+    for check in (published(), failing):
+        state.apply_zone(zone_check(check, without))
+        zone = zone_of(state.snapshot())
+        assert zone.published == {host()}
+    assert not zone.vanished
+    state.apply_zone(zone_check(gone(), without))
+    zone = zone_of(state.snapshot())
+    assert not zone.published
+    assert zone.vanished == {host()}
+
+
+def test_priority_and_weight_do_not_make_another_record(state: State) -> None:
+    """A record whose priority and weight change is the same record, and does not vanish."""
+    state.apply_zone(zone_check(published()))
+    state.apply_zone(zone_check(at_server(SERVER, answer(record(priority=5, weight=9)))))
+    zone = zone_of(state.snapshot())
+    assert zone.published == {host()}
+    assert not zone.vanished
+
+
+def test_declined_service(state: State) -> None:
+    """The target `.` is a published record, but no host and no target."""
+    state.apply_zone(zone_check(published()))
+    state.apply_zone(zone_check(at_server(SERVER, answer(record(".", 0)))))
+    snapshot = state.snapshot()
+    assert zone_of(snapshot).published == {host(".", 0)}
+    assert snapshot.hosts == (host(),), "the one that vanished"
+    state.apply_zone(zone_check(published()))
+    snapshot = state.snapshot()
+    assert zone_of(snapshot).vanished == {host(".", 0)}
+    assert state.memory_of_zone(ZONE).vanished == ()
+    assert snapshot.hosts == (host(),)
+    assert targets_in(snapshot) == {(SERVER, TARGET)}
+
+
+# --- Vanished records
+
+
+def test_vanished_record_until_it_is_forgotten(state: State, clock: Clock) -> None:
+    """A vanished record and its host stay until `forget_after`, and are gone at once then."""
+    state.apply_zone(zone_check(published()))
+    state.apply_zone(zone_check(gone()))
+    vanished_at = clock.now
+    clock.now = math.nextafter(vanished_at + FORGET_AFTER_SECONDS, 0)
+    state.apply_zone(zone_check(gone(), probes=[probed(endpoint(), ProbeFailure.TIMEOUT, at=2.0)]))
+    snapshot = state.snapshot()
+    assert zone_of(snapshot).vanished == {host()}
+    assert snapshot.hosts == (host(),)
+    assert targets_in(snapshot) == {(SERVER, TARGET)}
+    view = endpoint_of(snapshot, endpoint())
+    assert (view.probes, view.failures) == (2, 1), "it goes on being probed"
+
+    clock.now = vanished_at + FORGET_AFTER_SECONDS
+    snapshot = state.snapshot()
+    assert zone_of(snapshot).vanished == frozenset()
+    assert_nothing_held(snapshot)
+
+
+def test_memory_of_the_vanished(state: State, clock: Clock) -> None:
+    """The next check follows vanished hosts and their endpoints, until they are forgotten."""
+    state.apply_zone(zone_check(published()))
+    state.apply_zone(zone_check(gone()))
+    assert state.memory_of_zone(ZONE) == Memory(
+        records={},
+        vanished=(host(),),
+        addresses={(SERVER, TARGET): (ADDRESS,)},
+        endpoints=(endpoint(),),
+    )
+    clock.now += FORGET_AFTER_SECONDS
+    assert state.memory_of_zone(ZONE) == Memory()
+
+
+def test_return_of_a_vanished_record(state: State, clock: Clock) -> None:
+    """A vanished record that returns is published again, with the counters of its endpoint."""
+    for at, check in enumerate([published(), gone(), published(), gone(), published()], start=1):
+        state.apply_zone(zone_check(check, probes=[probed(endpoint(), at=at)]))
+        zone = zone_of(state.snapshot())
+        is_published = at % 2 == 1
+        assert zone.published == ({host()} if is_published else frozenset())
+        assert zone.vanished == (frozenset() if is_published else {host()})
+        assert endpoint_of(state.snapshot(), endpoint()).probes == at
+        clock.now += FORGET_AFTER_SECONDS * 0.75
+    clock.now += FORGET_AFTER_SECONDS
+    assert zone_of(state.snapshot()).published == {host()}, "it returned: there is nothing to forget"
+
+
+def test_every_absence_has_its_full_time(state: State, clock: Clock) -> None:
+    """A record that vanishes once more is remembered from then on, not from the first time."""
+    for check in (published(), gone(), published(), gone()):
+        clock.now += FORGET_AFTER_SECONDS * 0.75
+        state.apply_zone(zone_check(check))
+    clock.now += FORGET_AFTER_SECONDS * 0.75
+    assert zone_of(state.snapshot()).vanished == {host()}
+
+
+def test_host_in_two_zones_vanishes_from_one(state: State, clock: Clock) -> None:
+    """A host that vanished from one zone stays in another, whatever the first forgets."""
+    configure(state, {ZONE: zone_settings(), OTHER_ZONE: zone_settings()})
+    state.apply_zone(zone_check(published()))
+    state.apply_zone(zone_check(published(), zone=OTHER_ZONE))
+    state.apply_zone(zone_check(gone(), probes=[]))
+    clock.now += FORGET_AFTER_SECONDS
+    snapshot = state.snapshot()
+    assert zone_of(snapshot).vanished == frozenset()
+    assert zone_of(snapshot, OTHER_ZONE).published == {host()}
+    assert (snapshot.hosts, endpoints_in(snapshot)) == ((host(),), {endpoint()})
+
+
+def test_vanished_records_are_limited(state: State, clock: Clock) -> None:
+    """Of more vanished records than `vanished_per_zone`, the oldest are forgotten early, and counted."""
+    names = [f"kms{number}.contoso.test" for number in range(6)]
+    for number in range(len(names) + 1):
+        clock.now += 1
+        records = [record(name) for name in names[number:]]
+        state.apply_zone(zone_check(at_server(SERVER, answer(*records))))
+    snapshot = state.snapshot()
+    zone = zone_of(snapshot)
+    assert zone.vanished == {host(name) for name in names[3:]}
+    assert zone.ignored[IgnoredReason.VANISHED_PER_ZONE] == 3
+    assert set(snapshot.hosts) == zone.vanished
+
+
+@pytest.mark.parametrize(("limit", "names"), [(2, ["c", "d"]), (0, [])])
+def test_records_that_vanish_together(state: State, limit: int, names: list[str]) -> None:
+    """Of records that vanish at once it is the last by name that are kept, so chance decides nothing."""
+    configure(state, vanished_per_zone=limit)
+    state.apply_zone(zone_check(at_server(SERVER, answer(*map(record, "dbca")))))
+    state.apply_zone(zone_check(at_server(SERVER, answer())))
+    zone = zone_of(state.snapshot())
+    assert zone.vanished == set(map(host, names))
+    assert zone.ignored[IgnoredReason.VANISHED_PER_ZONE] == 4 - limit
+
+
+def test_ever_new_targets_are_bounded(state: State, clock: Clock) -> None:
+    """A server that invents new targets and addresses at every check fills nothing up."""
+    per_check = 5
+    for number in range(200):
+        clock.now += 0.1
+        fresh = {f"kms{number}-{one}.contoso.test": [f"2001:db8::{number:x}"] for one in range(per_check)}
+        memory = state.memory_of_zone(ZONE)
+        followed = {*memory.vanished, *(one.host for one in memory.records.get(SERVER, ()))}
+        known = {one.target: [f"2001:db8:1::{number:x}"] for one in followed}
+        check = at_server(SERVER, answer(*map(record, fresh)), known | fresh)
+        probes = [
+            probed(one, at=number)
+            for one in endpoints_of([host(name) for name in known | fresh], check.targets)
+        ]
+        state.apply_zone(zone_check(check, probes=probes))
+    snapshot = state.snapshot()
+    most = per_check + 3
+    assert len(zone_of(snapshot).vanished) == 3
+    assert len(snapshot.hosts) == len(snapshot.targets) == most
+    assert len(snapshot.endpoints) == most
+    memory = state.memory_of_zone(ZONE)
+    assert len(memory.endpoints) == len(memory.addresses) == most
+    assert table_sizes(state) == [(most, 3 + 1)] * 3 + [(1, 1)]
+
+
+# --- Targets and endpoints
+
+
+def test_shared_result_counts_once(state: State) -> None:
+    """The result of one probe that several zones share is counted once."""
+    configure(state, {ZONE: zone_settings(), OTHER_ZONE: zone_settings(OTHER_SERVER)}, hosts=[host()])
+    result = probed(endpoint(), ProbeFailure.TIMEOUT, syn_retransmits=3)
+    changes = state.apply_zone(zone_check(published(), probes=[result]))
+    changes += state.apply_zone(
+        zone_check(at_server(OTHER_SERVER, answer(record())), zone=OTHER_ZONE, probes=[result])
+    )
+    changes += state.apply_host(host_check(host(), ADDRESS, probes=(result,)))
+    view = endpoint_of(state.snapshot(), endpoint())
+    assert (view.probes, view.failures, view.syn_retransmits) == (1, 1, 3)
+    assert [change.event for change in changes] == ["endpoint down"]
+
+
+def test_older_result_is_dropped(state: State) -> None:
+    """A result that is older than the one at hand neither overwrites it nor counts."""
+    newer = probed(endpoint(), at=5.0)
+    older = probed(endpoint(), ProbeFailure.CONNECTION_REFUSED, at=4.0)
+    clock_set_back = probed(endpoint(), finished_at=1.0, finished_monotonic=6.0)
+    state.apply_zone(zone_check(published(), probes=[newer]))
+    assert state.apply_zone(zone_check(published(), probes=[older])) == []
+    view = endpoint_of(state.snapshot(), endpoint())
+    assert (view.last, view.probes, view.failures) == (newer, 1, 0)
+
+    state.apply_zone(zone_check(published(), probes=[clock_set_back]))
+    assert endpoint_of(state.snapshot(), endpoint()).last == clock_set_back
+
+
+def test_endpoint_counters(state: State) -> None:
+    """An endpoint counts probes, failures and SYNs sent again, and keeps the time of the last success."""
+    for result in [
+        probed(endpoint(), ProbeFailure.TIMEOUT, at=1.0, syn_retransmits=2),
+        probed(endpoint(), at=2.0, syn_retransmits=1),
+        probed(endpoint(), ProbeFailure.CONNECTION_RESET, at=3.0),
+    ]:
+        state.apply_zone(zone_check(published(), probes=[result]))
+        view = endpoint_of(state.snapshot(), endpoint())
+        assert view.last_success == (2.0 if result.finished_at > 1 else None)
+    assert (view.probes, view.failures, view.syn_retransmits) == (3, 2, 3)
+    assert view.last.failure is ProbeFailure.CONNECTION_RESET
+
+
+def test_address_that_leaves_a_target(state: State) -> None:
+    """An address that a target has no more takes its endpoint along at once."""
+    state.apply_zone(zone_check(at_server(SERVER, answer(record()), {TARGET: [ADDRESS, OTHER_ADDRESS]})))
+    late = probed(endpoint(address=OTHER_ADDRESS), at=2.0)
+    state.apply_zone(zone_check(published(), probes=[probed(endpoint(), at=2.0), late]))
+    assert endpoints_in(state.snapshot()) == {endpoint()}
+
+
+def test_host_without_address(state: State) -> None:
+    """A host whose target has no address is a host all the same."""
+    state.apply_zone(zone_check(at_server(SERVER, answer(record()), {TARGET: []})))
+    snapshot = state.snapshot()
+    assert (snapshot.hosts, snapshot.endpoints) == ((host(),), ())
+    ((_, lookup),) = snapshot.targets
+    assert lookup.failure is LookupStatus.NXDOMAIN
+
+
+def test_memory_of_a_zone(state: State) -> None:
+    """The next check of a zone knows the records, addresses, endpoints and servers of the last one."""
+    assert state.memory_of_zone(ZONE) == Memory()
+    server = DnsServer(address=SERVER)
+    state.apply_zone(zone_check(published(), authoritative=[server]))
+    assert state.memory_of_zone(ZONE) == Memory(
+        records={SERVER: (record(),)},
+        addresses={(SERVER, TARGET): (ADDRESS,)},
+        endpoints=(endpoint(),),
+        authoritative=frozenset({server}),
+    )
+
+
+# --- Static hosts
+
+
+@pytest.mark.parametrize(
+    ("target", "dns_server"), [("kms-dr.contoso.test", SERVER), ("kms-dr", SERVER), (ADDRESS, "")]
+)
+def test_static_host(state: State, target: str, dns_server: str) -> None:
+    """A static host is there from its first check until it leaves the configuration, name or address."""
+    one = host(target)
+    configure(state, hosts=[one])
+    snapshot = state.snapshot()
+    assert snapshot.static_hosts == ((one, None),)
+    assert_nothing_held(snapshot)
+    assert state.memory_of_host(one) == Memory()
+
+    state.apply_host(host_check(one, ADDRESS, dns_server=dns_server, at=7.0))
+    snapshot = state.snapshot()
+    assert snapshot.static_hosts == ((one, 7.0),)
+    assert snapshot.hosts == (one,)
+    assert endpoints_in(snapshot) == {endpoint(target)}
+    assert targets_in(snapshot) == {(dns_server, target)}
+    assert state.memory_of_host(one) == Memory(
+        addresses={(dns_server, target): (ADDRESS,)}, endpoints=(endpoint(target),)
+    )
+
+    configure(state)
+    snapshot = state.snapshot()
+    assert not snapshot.static_hosts
+    assert_nothing_held(snapshot)
+    assert state.memory_of_host(one) == Memory()
+    assert state.apply_host(host_check(one, ADDRESS)) == []
+    assert state.snapshot() == snapshot
+
+
+def test_host_that_is_static_and_published(state: State) -> None:
+    """A host that is both static and published keeps its results when it is only one of them."""
+    configure(state, hosts=[host()])
+    state.apply_host(host_check(host(), ADDRESS))
+    state.apply_zone(zone_check(published(), at=2.0))
+    assert state.snapshot().hosts == (host(),)
+
+    configure(state)
+    assert endpoint_of(state.snapshot(), endpoint()).probes == 2
+    configure(state, hosts=[host()])
+    state.apply_host(host_check(host(), ADDRESS, at=3.0))
+    configure(state, {}, hosts=[host()])
+    snapshot = state.snapshot()
+    assert endpoint_of(snapshot, endpoint()).probes == 3
+    assert (snapshot.zones, targets_in(snapshot)) == ((), {(SERVER, TARGET)})
+
+
+def test_changes_of_a_static_host(state: State) -> None:
+    """A static host tells what changed as a zone does."""
+    one = host("kms-dr")
+    configure(state, hosts=[one])
+    assert state.apply_host(host_check(one, ADDRESS)) == []
+    (lost, down) = state.apply_host(
+        host_check(
+            one,
+            targets={SERVER: addresses("kms-dr", failure=LookupStatus.TIMEOUT, probed=(ADDRESS,))},
+            probes=(probed(endpoint("kms-dr"), ProbeFailure.TIMEOUT, at=2.0),),
+        )
+    )
+    assert (lost.event, down.event) == ("target unresolvable", "endpoint down")
+
+
+# --- The exporter itself
+
+
+def test_exporter_counters(state: State) -> None:
+    """Overruns, bugs and lag of the event loop add up."""
+    assert state.snapshot().exporter.last_reload_successful is None
+    state.count_overruns(0)
+    state.count_overruns(2)
+    state.count_overruns(1)
+    state.count_internal_error()
+    state.observe_lag(0.3)
+    state.observe_lag(0.0)
+    exporter = state.snapshot().exporter
+    assert (exporter.overruns, exporter.internal_errors) == (3, 1)
+    assert (sum(exporter.event_loop_lag.counts), exporter.event_loop_lag.sum) == (2, 0.3)
+
+
+def test_reloads(state: State) -> None:
+    """A refused configuration shows, and leaves the time of the last success as it was."""
+    state.record_reload(successful=False, at=1.0)
+    exporter = state.snapshot().exporter
+    assert (exporter.last_reload_successful, exporter.last_reload_success) == (False, None)
+    state.record_reload(successful=True, at=2.0)
+    state.record_reload(successful=False, at=3.0)
+    exporter = state.snapshot().exporter
+    assert (exporter.last_reload_successful, exporter.last_reload_success) == (False, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"),
+    [(0.0, 0.001), (0.001, 0.001), (0.0010001, 0.0025), (10.0, 10.0), (10.1, math.inf), (math.inf, math.inf)],
+)
+def test_histogram(seconds: float, bucket: float) -> None:
+    """An observation is in the first bucket whose bound it does not exceed, and in all above."""
+    histogram = Histogram().observe(seconds)
+    assert histogram.sum == seconds
+    assert next(bound for bound, count in histogram.cumulative() if count) == bucket
+    assert histogram.cumulative()[-1] == (math.inf, 1)
+
+
+# --- Snapshots
+
+
+def test_snapshot_stays_as_it_was(state: State, clock: Clock) -> None:
+    """A snapshot does not change while the state goes on."""
+    one = host("kms-dr")
+    configure(state, {ZONE: zone_settings(labels={"team": "workplace"})}, hosts=[one])
+    state.apply_zone(zone_check(published()))
+    state.apply_host(host_check(one, ADDRESS))
+    snapshot = state.snapshot()
+    before = repr(snapshot)
+
+    ignored = {IgnoredReason.MALFORMED: 1}
+    state.apply_zone(zone_check(at_server(SERVER, answer(record(OTHER_TARGET), ignored=ignored)), at=2.0))
+    state.apply_host(host_check(one, OTHER_ADDRESS, at=2.0))
+    state.count_internal_error()
+    state.observe_lag(1.0)
+    state.record_reload(successful=True, at=1.0)
+    clock.now += FORGET_AFTER_SECONDS
+    configure(state, {})
+    assert state.snapshot() != snapshot
+    assert repr(snapshot) == before
+
+
+# --- Any sequence of events
+
+NAMES = st.sampled_from(["a", "b", "c", "."])
+LABELS = ("s1", "s2")
+ZONES = ("z1", "z2")
+
+
+@dataclass
+class Reckoning:
+    """What an outsider knows of a zone: who published what last, and where the last check led to."""
+
+    records: dict[str, frozenset[Host]] = field(default_factory=dict)
+    last: tuple[ServerCheck, ...] = ()
+
+    def after(self, check: ZoneCheck) -> None:
+        """Take note of a check."""
+        self.last = check.servers
+        for server in check.servers:
+            if server.lookup.status.usable:
+                self.records[server.dns_server] = frozenset(one.host for one in server.lookup.records)
+
+    def drop_all_but(self, servers: Iterable[str]) -> None:
+        """Take note of the servers that are left."""
+        self.records = {label: found for label, found in self.records.items() if label in servers}
+        self.last = tuple(server for server in self.last if server.dns_server in servers)
+
+    def published(self) -> frozenset[Host]:
+        """Tell what is published."""
+        return frozenset().union(*self.records.values())
+
+    def led_to(self, vanished: frozenset[Host] = frozenset()) -> set[Endpoint]:
+        """Tell which endpoints the last check led to."""
+        found: set[Endpoint] = set()
+        for server in self.last:
+            published = self.records.get(server.dns_server, frozenset())
+            found |= endpoints_of(published | vanished, server.targets)
+        return found
+
+
+@st.composite
+def checks(draw: st.DrawFn, zone: str, servers: tuple[str, ...], number: int) -> ZoneCheck:
+    """Draw any check of a zone at these servers, with a probe of every endpoint it leads to."""
+    found = []
+    for label in servers:
+        names = draw(st.frozensets(NAMES))
+        status = draw(st.sampled_from([None, LookupStatus.TIMEOUT, LookupStatus.NXDOMAIN]))
+        records = [] if status else [record(name, 0 if name == "." else 1) for name in sorted(names)]
+        targets = {name: draw(st.lists(st.sampled_from("123"), unique=True)) for name in "abc"}
+        found.append(at_server(label, answer(*records, status=status), targets))
+    everything = [host(name, 1) for name in "abc"]
+    probes = [
+        probed(one, at=number)
+        for one in sorted({one for s in found for one in endpoints_of(everything, s.targets)})
+    ]
+    return zone_check(*found, zone=zone, probes=probes)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_any_sequence_of_events(data: st.DataObject) -> None:
+    """After any sequence of checks and configurations, all that is shown is led to by something."""
+    clock = Clock()
+    state = State(monotonic=clock)
+    watched: Mapping[str, tuple[str, ...]] = {}
+    static: tuple[Host, ...] = ()
+    zones: dict[str, Reckoning] = {}
+    hosts: dict[Host, TargetLookup] = {}
+    for number in range(data.draw(st.integers(1, 12), label="events")):
+        clock.now += data.draw(st.sampled_from([0.0, 1.0, FORGET_AFTER_SECONDS / 2, FORGET_AFTER_SECONDS]))
+        event = data.draw(st.sampled_from(["configure", "zone", "zone", "zone", "host"]))
+        if event == "configure":
+            servers = st.lists(st.sampled_from(LABELS), min_size=1, unique=True).map(tuple)
+            watched = data.draw(st.dictionaries(st.sampled_from(ZONES), servers))
+            static = tuple(host(name, 1) for name in data.draw(st.frozensets(st.sampled_from("ab"))))
+            configure(state, {name: zone_settings(*found) for name, found in watched.items()}, hosts=static)
+            zones = {name: reckoning for name, reckoning in zones.items() if name in watched}
+            for name, reckoning in zones.items():
+                reckoning.drop_all_but(watched[name])
+            hosts = {one: lookup for one, lookup in hosts.items() if one in static}
+        elif event == "zone":
+            name = data.draw(st.sampled_from(ZONES))
+            check = data.draw(checks(name, watched.get(name, LABELS), number))
+            state.apply_zone(check)
+            if name in watched:
+                zones.setdefault(name, Reckoning()).after(check)
+        elif static:
+            one = data.draw(st.sampled_from(static))
+            found = data.draw(st.lists(st.sampled_from("123"), unique=True))
+            state.apply_host(host_check(one, *found, dns_server="s1", at=number))
+            hosts[one] = addresses(one.target, *found)
+        assert_consistent(state, watched, zones, hosts)
+    configure(state, {})
+    snapshot = state.snapshot()
+    assert snapshot == Snapshot(exporter=snapshot.exporter)
+    assert table_sizes(state) == [(0, 0)] * 4
+
+
+def assert_consistent(
+    state: State,
+    watched: Mapping[str, tuple[str, ...]],
+    zones: Mapping[str, Reckoning],
+    static: Mapping[Host, TargetLookup],
+) -> None:
+    """Hold a snapshot against what an outsider knows."""
+    snapshot = state.snapshot()
+    assert {zone.zone for zone in snapshot.zones} == watched.keys()
+    led_to = set(endpoints_of(static, static.values()))
+    wanted = set(static)
+    at: set[tuple[str, str]] = {("s1", one.target) for one in static}
+    for zone in snapshot.zones:
+        known = zones.get(zone.zone, Reckoning())
+        assert {view.dns_server for view in zone.servers} == set(watched[zone.zone])
+        assert zone.published == known.published()
+        assert not zone.published & zone.vanished
+        assert len(zone.vanished) <= 3
+        hosts = frozenset(one for one in zone.published | zone.vanished if one.target != ".")
+        wanted |= hosts
+        led_to |= known.led_to(zone.vanished)
+        at |= {(label, one.target) for label in watched[zone.zone] for one in hosts}
+    assert set(snapshot.hosts) == wanted
+    assert endpoints_in(snapshot) == led_to
+    assert targets_in(snapshot) <= at
+    assert len(snapshot.endpoints) == len(endpoints_in(snapshot))
+    assert len(snapshot.targets) == len(targets_in(snapshot))
+    assert {label for label, _ in snapshot.lookup_durations} == {
+        s for found in watched.values() for s in found
+    }
+    assert_counts(state)
+
+
+def table_sizes(state: State) -> list[tuple[int, int]]:
+    """Tell how many keys and owners each table has; what is left behind is not to be seen from outside."""
+    tables = (*vars(state._holdings).values(), state._lookup_durations)
+    return [(len(table._holders), len(table._held)) for table in tables]
+
+
+def assert_counts(state: State) -> None:
+    """See that every table counts exactly the owners that hold a key."""
+    for table in (*vars(state._holdings).values(), state._lookup_durations):
+        held = [key for keys in table._held.values() for key in keys]
+        assert sum(table._holders.values()) == len(held)
+        assert set(table._values) <= set(table._holders) == set(held)
