@@ -41,7 +41,7 @@ from prometheus_client.samples import Sample
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
-DEADLINE_SECONDS = 45.0
+DEADLINE_SECONDS = 120.0
 PAUSE_SECONDS = 0.05
 
 T = TypeVar("T")
@@ -524,7 +524,7 @@ def http_request(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Make one request on a connection of its own."""
-    connection = http.client.HTTPConnection(*address, timeout=DEADLINE_SECONDS)
+    connection = http.client.HTTPConnection(*address, timeout=DEADLINE_SECONDS / 4)
     with contextlib.closing(connection):
         connection.request(method, path, headers=dict(headers or {}))
         answer = connection.getresponse()

@@ -11,8 +11,6 @@ import contextlib
 import socket
 from collections.abc import Mapping
 
-import dns.asyncbackend
-import dns.asyncquery
 import dns.exception
 import dns.flags
 import dns.message
@@ -52,7 +50,6 @@ class Transport:
         self._slots: dict[DnsServer, asyncio.Semaphore] = collections.defaultdict(
             lambda: asyncio.Semaphore(max_in_flight)
         )
-        self._backend = dns.asyncbackend.get_backend("asyncio")
 
     async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Reply:
         """Ask `server` for the records of `rdtype` at `name` (canonical form).
@@ -103,16 +100,16 @@ class Transport:
         return sock
 
     async def _ask_tcp(self, server: DnsServer, query: Answer) -> Answer:
-        async with asyncio.timeout(self._timeout_seconds):
-            answer = await dns.asyncquery.tcp(
-                query,
-                server.address,
-                port=server.port,
-                timeout=self._timeout_seconds,
-                source=self._source_addresses.get(family_of(server.address)),
-                backend=self._backend,
-            )
-        return _as_answer(answer)
+        # Not dnspython's own way: it uses asyncio.wait_for, which can lose a cancellation before Python 3.12.
+        loop = asyncio.get_running_loop()
+        wire = query.to_wire()
+        source_address = self._source_addresses.get(family_of(server.address))
+        with open_socket(server.address, socket.SOCK_STREAM, source_address=source_address) as sock:
+            async with asyncio.timeout(self._timeout_seconds):
+                await loop.sock_connect(sock, socket_address(server.address, server.port))
+                await loop.sock_sendall(sock, len(wire).to_bytes(2, "big") + wire)
+                size = int.from_bytes(await _receive_exactly(sock, 2), "big")
+                return _parse(await _receive_exactly(sock, size), query)
 
 
 async def _receive(sock: socket.socket, query: Answer) -> Answer:
@@ -123,11 +120,25 @@ async def _receive(sock: socket.socket, query: Answer) -> Answer:
         if wire[:2] != query_id:
             await asyncio.sleep(0)  # sock_recv does not yield while a flood of datagrams waits
             continue
-        cut = int.from_bytes(wire[2:4], "big") & dns.flags.TC  # anywhere, in the middle of a record too
-        answer = dns.message.from_wire(wire, question_only=bool(cut))
-        if not query.is_response(answer):
-            raise dns.query.BadResponse
-        return _as_answer(answer)
+        return _parse(wire, query)
+
+
+async def _receive_exactly(sock: socket.socket, size: int) -> bytes:
+    received = bytearray()
+    while len(received) < size:
+        part = await asyncio.get_running_loop().sock_recv(sock, size - len(received))
+        if not part:
+            raise EOFError
+        received += part
+    return bytes(received)
+
+
+def _parse(wire: bytes, query: Answer) -> Answer:
+    cut = int.from_bytes(wire[2:4], "big") & dns.flags.TC  # anywhere, in the middle of a record too
+    answer = dns.message.from_wire(wire, question_only=bool(cut))
+    if not isinstance(answer, Answer) or not query.is_response(answer):
+        raise dns.query.BadResponse
+    return answer
 
 
 def _drain_errors(sock: socket.socket) -> None:
@@ -135,9 +146,3 @@ def _drain_errors(sock: socket.socket) -> None:
     with contextlib.suppress(BlockingIOError):
         while True:
             sock.recvmsg(0, 512, socket.MSG_ERRQUEUE)
-
-
-def _as_answer(message: dns.message.Message) -> Answer:
-    if not isinstance(message, Answer):
-        raise dns.query.BadResponse
-    return message
