@@ -28,7 +28,7 @@ from exporter.web.listen import listen
 log = structlog.get_logger(__name__)
 
 LAG_SAMPLE_SECONDS = 0.5
-SHUTDOWN_SECONDS = 1.0
+SHUTDOWN_SECONDS = 0.4  # for requests under way; aiohttp may take it twice, and a stop at most 2 s
 
 
 class StartError(Exception):
@@ -46,15 +46,17 @@ async def serve(source: Source, addresses: Sequence[tuple[str, int]]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    reload_requested = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
     state = State()
     loader = Loader(source, state)
     with contextlib.ExitStack() as opened:
         sockets = [opened.enter_context(_listen(host, port)) for host, port in addresses]
-        config = loader.load()
+        with loader.noted():
+            config = loader.load()
         async with asyncio.TaskGroup() as tasks:
             scheduler = Scheduler(state, tasks)
-            reloader = Reloader(loader, state, scheduler.reconcile)
-            loop.add_signal_handler(signal.SIGHUP, reloader.request)
+            reloader = Reloader(loader, state, scheduler.reconcile, reload_requested)
             background = [
                 tasks.create_task(reloader.run(), name="reload"),
                 tasks.create_task(_measure_lag(state), name="event loop lag"),

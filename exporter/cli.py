@@ -90,10 +90,20 @@ def _add_service_flags(parser: argparse.ArgumentParser) -> None:
         help=f"address to serve HTTP on; repeat for several (default {DEFAULT_LISTEN_ADDRESS})",
     )
     parser.add_argument(
-        "--log.level", dest="log_level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO
+        "--log.level",
+        dest="log_level",
+        type=LogLevel,
+        choices=list(LogLevel),
+        default=LogLevel.INFO,
+        help="least important lines that are logged (default info)",
     )
     parser.add_argument(
-        "--log.format", dest="log_format", type=LogFormat, choices=list(LogFormat), default=LogFormat.LOGFMT
+        "--log.format",
+        dest="log_format",
+        type=LogFormat,
+        choices=list(LogFormat),
+        default=LogFormat.LOGFMT,
+        help="form of the log lines (default logfmt)",
     )
 
 

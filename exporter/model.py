@@ -103,6 +103,9 @@ class ServerGroup(enum.StrEnum):
 
 ServerSelector = DnsServer | ServerGroup
 
+Groups = Mapping[ServerGroup, tuple[DnsServer, ...]]
+"""The servers that a group stands for at one moment."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Host:
@@ -191,7 +194,8 @@ class TargetLookup:
     """The addresses of a target as one DNS server gives them.
 
     `addresses` are current; `probed` adds those of the last usable answer of a family whose lookup
-    fails now, for they go on being probed. `failure` is set only while no address can be had.
+    fails now, for they go on being probed. `failure` is set only while no address can be had. `asked` is
+    False where the server was spared the question, since it had just failed to answer another.
     """
 
     target: str
@@ -200,6 +204,7 @@ class TargetLookup:
     failure: LookupStatus | None = None
     alias_of: str | None = None
     ignored: int = 0
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,19 +232,21 @@ class ProbeResult:
 class ServerCheck:
     """One zone seen through one DNS server: its answer and the addresses of the targets there.
 
-    `targets` has also the targets of the last usable answer and of vanished hosts.
+    `targets` has also the targets of the last usable answer and of vanished hosts. `asked` is False for the
+    stand-in of a group that led to no server: then no lookup took place.
     """
 
     dns_server: str
     lookup: SrvLookup
     targets: tuple[TargetLookup, ...] = ()
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZoneCheck:
     """One look at a zone: every DNS server's answer, and a probe of every endpoint they lead to.
 
-    `authoritative` are the servers that the group of this name stood for.
+    `groups` are the servers that each group among the configured ones stood for.
     """
 
     zone: str
@@ -247,7 +254,7 @@ class ZoneCheck:
     duration_seconds: float
     servers: tuple[ServerCheck, ...]
     probes: tuple[ProbeResult, ...]
-    authoritative: frozenset[DnsServer] = frozenset()
+    groups: Groups = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +269,7 @@ class HostCheck:
     finished_at: float
     targets: Mapping[str, TargetLookup]
     probes: tuple[ProbeResult, ...]
-    authoritative: frozenset[DnsServer] = frozenset()
+    groups: Groups = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,7 +284,7 @@ class Memory:
     vanished: tuple[Host, ...] = ()
     addresses: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=_nothing)
     endpoints: tuple[Endpoint, ...] = ()
-    authoritative: frozenset[DnsServer] = frozenset()
+    groups: Groups = field(default_factory=_nothing)
 
 
 def endpoints_of(hosts: Iterable[Host], targets: Iterable[TargetLookup]) -> frozenset[Endpoint]:

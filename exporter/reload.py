@@ -16,6 +16,7 @@ import structlog
 
 from exporter.config import Config, ConfigError, Problem, parse
 from exporter.state import State
+from exporter.threads import run_aside
 
 log = structlog.get_logger(__name__)
 
@@ -47,36 +48,23 @@ class Loader:
         self._state = state
         self._last_seen = ""
 
-    def load(self) -> Config:
-        """Load the configuration now; raises ConfigError, also when the source cannot be read."""
-        with self._noted():
-            return self._load()
-
-    async def load_aside(self) -> Config:
-        """Load it as `load` does, in a thread: a large file takes long, and checks must go on."""
-        with self._noted():
-            return await asyncio.to_thread(self._load)
-
     @contextlib.contextmanager
-    def _noted(self) -> Iterator[None]:
+    def noted(self) -> Iterator[None]:
+        """Take note of whether the configuration was loaded, and taken over, without an error."""
+        successful = False
         try:
             yield
+            successful = True
+            log.info("configuration loaded", source=self.source.name)
         except ConfigError as error:
             problems = "; ".join(map(str, error.problems))
             log.error("configuration refused", source=self.source.name, problems=problems)  # noqa: TRY400 (no bug of ours)
-            self._state.record_reload(successful=False, at=time.time())
             raise
-        log.info("configuration loaded", source=self.source.name)
-        self._state.record_reload(successful=True, at=time.time())
+        finally:
+            self._state.record_reload(successful=successful, at=time.time())
 
-    def has_changed(self) -> bool:
-        """Tell whether the source holds something else than when it was last loaded."""
-        try:
-            return _checksum(self.source.read()) != self._last_seen
-        except OSError as error:
-            return _unreadable(error) != self._last_seen
-
-    def _load(self) -> Config:
+    def load(self) -> Config:
+        """Load the configuration now; raises ConfigError, also when the source cannot be read."""
         try:
             content = self.source.read()
         except OSError as error:
@@ -86,46 +74,61 @@ class Loader:
         self._last_seen = _checksum(content)
         return self.source.load(content)
 
+    def has_changed(self) -> bool:
+        """Tell whether the source holds something else than when it was last loaded."""
+        try:
+            return _checksum(self.source.read()) != self._last_seen
+        except OSError as error:
+            return _unreadable(error) != self._last_seen
+
 
 class Reloader:
-    """Loads the configuration again when told or when it has changed, and hands a good one to `apply`."""
+    """Loads the configuration again when told or when it has changed, and hands a good one to `apply`.
 
-    def __init__(self, loader: Loader, state: State, apply: Callable[[Config], Awaitable[None]]) -> None:
+    `requested` is set to ask for a reload soon; any number of requests before it are one.
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        state: State,
+        apply: Callable[[Config], Awaitable[None]],
+        requested: asyncio.Event,
+    ) -> None:
         self._loader = loader
         self._state = state
         self._apply = apply
         self._busy = asyncio.Lock()
-        self._requested = asyncio.Event()
+        self._requested = requested
 
     async def reload(self) -> tuple[Problem, ...]:
         """Load the configuration now; the problems say why it was refused, none that it was taken over."""
         async with self._busy:
             try:
-                config = await self._loader.load_aside()
+                with self._loader.noted():
+                    await self._apply(await run_aside(self._loader.load))  # a large file takes long to read
             except ConfigError as error:
                 return error.problems
-            await self._apply(config)
             return ()
-
-    def request(self) -> None:
-        """Ask for a reload soon; any number of requests before it are one."""
-        self._requested.set()
 
     async def run(self) -> None:
         """Reload on request and whenever the content of the source has changed."""
         while True:
             try:
-                async with asyncio.timeout(POLL_SECONDS):
-                    await self._requested.wait()
-            except TimeoutError:
-                if not await asyncio.to_thread(self._loader.has_changed):
-                    continue
-            self._requested.clear()
-            try:
-                await self.reload()
+                if await self._is_due():
+                    self._requested.clear()
+                    await self.reload()
             except Exception:
                 self._state.count_internal_error()
                 log.exception("internal error", source=self._loader.source.name)
+
+    async def _is_due(self) -> bool:
+        """Wait for a request, but no longer than until it is time to look at the source again."""
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                return await self._requested.wait()
+        except TimeoutError:
+            return await run_aside(self._loader.has_changed)
 
 
 def _checksum(content: bytes) -> str:

@@ -147,6 +147,7 @@ def _configure(state: State, config: Config) -> None:
     state.configure(
         zones=settings,
         static_hosts=config.hosts,
+        interval_seconds=config.interval,
         forget_after_seconds=config.forget_after,
         vanished_per_zone=config.limits.vanished_per_zone,
     )

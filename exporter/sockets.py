@@ -8,6 +8,8 @@ import socket
 from exporter.model import Family, family_of
 
 _FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+_BIND_ADDRESS_NO_PORT = (socket.IPPROTO_IP, 24)
+"""IP_BIND_ADDRESS_NO_PORT of Linux (ip(7)): connect chooses the port, so one serves many destinations."""
 
 
 def open_socket(address: str, kind: socket.SocketKind, *, source_address: str | None) -> socket.socket:
@@ -15,6 +17,8 @@ def open_socket(address: str, kind: socket.SocketKind, *, source_address: str | 
     sock = socket.socket(_FAMILIES[family_of(address)], kind | socket.SOCK_NONBLOCK)
     if source_address:
         try:
+            if kind == socket.SOCK_STREAM:
+                sock.setsockopt(*_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((source_address, 0))
         except OSError:
             sock.close()

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from exporter.model import (
-    DnsServer,
     Endpoint,
+    Groups,
     Host,
     HostCheck,
     LookupStatus,
@@ -30,6 +30,7 @@ SERVER = "192.0.2.53"
 TARGET = "kms1.contoso.test"
 ADDRESS = "192.0.2.1"
 PORT = 1688
+INTERVAL_SECONDS = 60.0
 FORGET_AFTER_SECONDS = 100.0
 VANISHED_PER_ZONE = 3
 
@@ -105,7 +106,7 @@ def zone_check(
     zone: str = ZONE,
     at: float = 1.0,
     probes: Iterable[ProbeResult] | None = None,
-    authoritative: Iterable[DnsServer] = (),
+    groups: Groups | None = None,
 ) -> ZoneCheck:
     """Build a check of a zone; without `probes`, every endpoint that it leads to was found to be up."""
     if probes is None:
@@ -116,7 +117,7 @@ def zone_check(
         duration_seconds=0.5,
         servers=servers,
         probes=tuple(probes),
-        authoritative=frozenset(authoritative),
+        groups=groups or {},
     )
 
 
@@ -157,6 +158,7 @@ def configure(
     state.configure(
         zones={ZONE: zone_settings()} if zones is None else zones,
         static_hosts=hosts,
+        interval_seconds=INTERVAL_SECONDS,
         forget_after_seconds=forget_after_seconds,
         vanished_per_zone=vanished_per_zone,
     )

@@ -173,6 +173,7 @@ def streams(datagrams: Datagrams, *, chunk_bytes: int | None = None) -> Connecti
 
 def hangs(connection: socket.socket, query: Query) -> None:
     """Keep the connection open without a word until the other side closes it."""
+    connection.settimeout(DEADLINE_SECONDS)
     connection.recv(1)
 
 
@@ -233,9 +234,9 @@ class _Udp(socketserver.UDPServer):
 
 
 class _Tcp(socketserver.ThreadingTCPServer):
-    """TCP; a thread per connection, so that one that hangs keeps no other waiting."""
+    """TCP; a thread per connection, so that one that hangs keeps no other waiting. Closing waits for them."""
 
-    daemon_threads = True
+    daemon_threads = False
     request_queue_size = 128
 
     def __init__(self, address: str, port: int, answer: Callable[..., None]) -> None:

@@ -290,7 +290,7 @@ def test_healthy_zone(dns: Dns, probes: Probes) -> None:
         assert outcomes(check) == {at(ADDRESS): None}
         assert before <= check.finished_at <= time.time()
         assert 0 <= check.duration_seconds < INTERVAL_SECONDS
-        assert check.authoritative == frozenset()
+        assert check.groups == {}
 
     run(scenario())
     assert sorted(dns.asked) == [f"{q} @{LABEL}" for q in sorted([*dns.answers])]
@@ -432,7 +432,8 @@ def test_silent_server(dns: Dns, probes: Probes, status: LookupStatus) -> None:
 
     async def scenario() -> None:
         check = await checker(dns).check_zone(ZONE, [SERVER], remember(HOST))
-        assert targets(check) == {TARGET: TargetLookup(target=TARGET, probed=(ADDRESS,), failure=status)}
+        spared = TargetLookup(target=TARGET, probed=(ADDRESS,), failure=status, asked=False)
+        assert targets(check) == {TARGET: spared}
         assert outcomes(check) == {at(ADDRESS): None}
 
     run(scenario())
@@ -679,7 +680,7 @@ def test_authoritative_servers(
     """`authoritative` is every server found; while that fails, those known before; without any, a reason."""
     *servers, status = answer
     dns.answers |= {f"NS {ZONE}": (frozenset(servers), status), f"NS {TARGET}": (frozenset(servers), status)}
-    memory = Memory(authoritative=frozenset(known))
+    memory = Memory(groups={ServerGroup.AUTHORITATIVE: tuple(known)})
     labels = [server.label for server in asked] + ["authoritative"] * (missing is not None)
     selectors: list[ServerSelector] = [ServerGroup.AUTHORITATIVE]
 
@@ -687,15 +688,43 @@ def test_authoritative_servers(
         check = await checker(dns).check_zone(ZONE, selectors, memory)
         assert [view.dns_server for view in check.servers] == labels
         assert check.servers[-1].lookup.status is (missing or OK)
-        assert check.authoritative == frozenset(asked)
+        assert check.groups == {ServerGroup.AUTHORITATIVE: asked}
 
         host_check = await checker(dns).check_host(HOST, selectors, memory)
         assert list(host_check.targets) == labels
         assert host_check.targets[labels[-1]].failure is missing
-        assert host_check.authoritative == frozenset(asked)
+        assert host_check.groups == {ServerGroup.AUTHORITATIVE: asked}
 
     run(scenario())
     assert f"NS {ZONE} @ipv4,ipv6" in dns.asked
+
+
+def test_system_servers_that_are_gone_for_a_moment(dns: Dns, probes: Probes) -> None:
+    """While resolv.conf names no server, as in the middle of a rewrite, those it named before are asked."""
+    dns.resolv_conf = ResolvConf()
+    memory = Memory(groups={ServerGroup.SYSTEM: (SERVER,)})
+
+    async def scenario() -> None:
+        check = await checker(dns).check_zone(ZONE, [ServerGroup.SYSTEM], memory)
+        assert [(view.dns_server, view.asked) for view in check.servers] == [(LABEL, True)]
+        assert check.groups == memory.groups
+
+    run(scenario())
+
+
+def test_many_authoritative_servers(dns: Dns, probes: Probes) -> None:
+    """Of an absurd number of name servers a bounded one is asked, those known before among them."""
+    crowd = frozenset(DnsServer(address=f"192.0.2.{number}") for number in range(1, 255))
+    known = DnsServer(address="192.0.2.254")
+    dns.answers[f"NS {ZONE}"] = (crowd, OK)
+    memory = Memory(groups={ServerGroup.AUTHORITATIVE: (known,)})
+
+    async def scenario() -> None:
+        check = await checker(dns).check_zone(ZONE, [ServerGroup.AUTHORITATIVE], memory)
+        assert len(check.servers) == 32
+        assert known.label in {view.dns_server for view in check.servers}
+
+    run(scenario())
 
 
 def test_authoritative_servers_of_a_short_name(dns: Dns, probes: Probes) -> None:
@@ -957,17 +986,23 @@ def test_not_allowed(dns: Dns, change: dict[str, Any]) -> None:
         assert connections(listener) == 0
 
 
-def test_bounded_concurrency(dns: Dns, probes: Probes) -> None:
-    """No more probes are under way at the same time than there may be."""
-    dns.answers[f"A {TARGET}"] = addresses(*(f"192.0.2.{number}" for number in range(1, 17)))
+@pytest.mark.parametrize(("zones", "most"), [(1, 3), (2, 6), (6, 12)])
+def test_bounded_concurrency(dns: Dns, probes: Probes, zones: int, most: int) -> None:
+    """No more probes are under way than there may be, and of one check no more than a quarter of that."""
+    names = [f"zone{number}.test" for number in range(zones)]
+    for number, zone in enumerate(names):
+        target = f"kms.{zone}"
+        dns.answers[f"SRV {zone}"] = found(record(target))
+        dns.answers[f"A {target}"] = addresses(*(f"192.0.{number}.{last}" for last in range(1, 17)))
+        dns.answers[f"AAAA {target}"] = no_address(NODATA)
 
     async def scenario() -> None:
-        settings = dataclasses.replace(SETTINGS, max_concurrency=3)
-        check = await checker(dns, settings).check_zone(ZONE, [SERVER], Memory())
-        assert len(outcomes(check)) == 16
+        made = checker(dns, dataclasses.replace(SETTINGS, max_concurrency=12))
+        checks = await asyncio.gather(*(made.check_zone(zone, [SERVER], Memory()) for zone in names))
+        assert [len(outcomes(check)) for check in checks] == [16] * zones
 
     run(scenario())
-    assert probes.most_at_once == 3
+    assert probes.most_at_once == most
 
 
 def test_options_of_a_probe(dns: Dns, probes: Probes) -> None:

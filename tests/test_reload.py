@@ -68,7 +68,7 @@ def exporter_of(state: State) -> ExporterView:
 def test_good_configuration(state: State, log: Log) -> None:
     """A configuration that is loaded shows in the state, with the time, and in one line of the log."""
     before = time.time()
-    config = Loader(Content(GOOD).source, state).load()
+    config = load(Loader(Content(GOOD).source, state))
     assert [zone.name for zone in config.zones] == ["contoso.test"]
     exporter = exporter_of(state)
     assert exporter.last_reload_successful is True
@@ -80,13 +80,13 @@ def test_bad_configuration(state: State, log: Log) -> None:
     """A bad configuration is refused with all its problems, in the state and in one line of the log."""
     content = Content(GOOD)
     loader = Loader(content.source, state)
-    loader.load()
+    load(loader)
     loaded_at = exporter_of(state).last_reload_success
     log.clear()
     content.content = BAD
 
     with pytest.raises(ConfigError) as refused:
-        loader.load()
+        load(loader)
 
     assert [problem.path for problem in refused.value.problems] == ["interval", "no_such_key"]
     exporter = exporter_of(state)
@@ -125,12 +125,12 @@ def test_unreadable_file(
     path = tmp_path / "kms-exporter.yml"
     path.write_bytes(GOOD)
     loader = Loader(file_source(path), state)
-    loader.load()
+    load(loader)
     spoil(path)
 
     assert loader.has_changed()
     with pytest.raises(ConfigError, match=f"^cannot be read: {os.strerror(error)}$"):
-        loader.load()
+        load(loader)
     assert not loader.has_changed(), "that has been reported"
     assert exporter_of(state).last_reload_successful is False
     assert log[-1]["source"] == str(path)
@@ -138,7 +138,7 @@ def test_unreadable_file(
     path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
     path.write_bytes(GOOD)
     assert loader.has_changed()
-    loader.load()
+    load(loader)
     assert exporter_of(state).last_reload_successful is True
 
 
@@ -147,7 +147,7 @@ def test_forbidden_file(state: State, log: Log) -> None:
     content = Content(PermissionError(errno.EACCES, "Permission denied"))
     loader = Loader(content.source, state)
     with pytest.raises(ConfigError, match=r"^cannot be read: Permission denied$"):
-        loader.load()
+        load(loader)
     assert not loader.has_changed()
     content.content = FileNotFoundError(errno.ENOENT, "No such file or directory")
     assert loader.has_changed()
@@ -159,7 +159,7 @@ def test_change_is_one_of_content(tmp_path: Path, state: State) -> None:
     path.write_bytes(GOOD)
     loader = Loader(file_source(path), state)
     assert loader.has_changed(), "it was never loaded"
-    loader.load()
+    load(loader)
     times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
 
     os.utime(path, ns=(0, 0))
@@ -187,6 +187,12 @@ async def _ignore(config: Config) -> None:
 def busy_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the file be looked at all the time."""
     monkeypatch.setattr(reload, "POLL_SECONDS", 0.001)
+
+
+def load(loader: Loader) -> Config:
+    """Load as the program does at its start."""
+    with loader.noted():
+        return loader.load()
 
 
 def run(reloader: Reloader, story: Callable[[], Awaitable[None]]) -> None:
@@ -219,7 +225,7 @@ def test_poll(state: State, log: Log) -> None:
     """A file that changes is loaded once per change, and an old one is left alone."""
     content = Content(GOOD)
     loader = Loader(content.source, state)
-    loader.load()
+    load(loader)
     applied: list[str] = []
 
     async def apply(config: Config) -> None:
@@ -234,7 +240,7 @@ def test_poll(state: State, log: Log) -> None:
             await polls(content)
         assert applied == ["fabrikam.test", "contoso.test"]
 
-    run(Reloader(loader, state, apply), story)
+    run(Reloader(loader, state, apply, asyncio.Event()), story)
     assert events(log) == ["configuration loaded"] * 3
 
 
@@ -246,7 +252,7 @@ def test_bad_file_is_reported_once(state: State, log: Log, broken: bytes | OSErr
     """A bad file is refused once per content, not per poll, and what ran before runs on."""
     content = Content(GOOD)
     loader = Loader(content.source, state)
-    loader.load()
+    load(loader)
 
     async def never(config: Config) -> None:
         pytest.fail("took over a bad configuration")
@@ -258,7 +264,7 @@ def test_bad_file_is_reported_once(state: State, log: Log, broken: bytes | OSErr
             await polls(content)
         assert exporter_of(state).last_reload_successful is False
 
-    run(Reloader(loader, state, never), story)
+    run(Reloader(loader, state, never, asyncio.Event()), story)
     assert events(log) == ["configuration loaded", *["configuration refused"] * 3]
 
 
@@ -267,7 +273,7 @@ def test_good_file_after_a_bad_one(state: State, log: Log) -> None:
     """The file that ran before the bad one is loaded again when it comes back."""
     content = Content(GOOD)
     loader = Loader(content.source, state)
-    loader.load()
+    load(loader)
 
     async def story() -> None:
         content.content = BAD
@@ -275,7 +281,7 @@ def test_good_file_after_a_bad_one(state: State, log: Log) -> None:
         content.content = GOOD
         await until(lambda: exporter_of(state).last_reload_successful is True)
 
-    run(Reloader(loader, state, _ignore), story)
+    run(Reloader(loader, state, _ignore, asyncio.Event()), story)
     assert events(log) == ["configuration loaded", "configuration refused", "configuration loaded"]
 
 
@@ -290,14 +296,15 @@ def test_storm_of_requests(state: State, log: Log) -> None:
         applied += 1
         await may_go_on.wait()
 
-    reloader = Reloader(Loader(content.source, state), state, apply)
+    requested = asyncio.Event()
+    reloader = Reloader(Loader(content.source, state), state, apply, requested)
 
     async def story() -> None:
         for _ in range(1000):
-            reloader.request()
+            requested.set()
         await until(lambda: applied, 1)
         for _ in range(1000):
-            reloader.request()
+            requested.set()
             await asyncio.sleep(0)
         assert applied == 1, "the first one is not finished"
         may_go_on.set()
@@ -313,11 +320,12 @@ def test_request_reloads_what_has_not_changed(state: State, log: Log) -> None:
     """A request is a reload, also of a file that has not changed."""
     content = Content(GOOD)
     loader = Loader(content.source, state)
-    loader.load()
-    reloader = Reloader(loader, state, _ignore)
+    load(loader)
+    requested = asyncio.Event()
+    reloader = Reloader(loader, state, _ignore, requested)
 
     async def story() -> None:
-        reloader.request()
+        requested.set()
         await until(lambda: events(log).count("configuration loaded"), 2)
 
     run(reloader, story)
@@ -338,7 +346,9 @@ def test_reload(state: State, log: Log, content: bytes | OSError, paths: list[st
     async def apply(config: Config) -> None:
         applied.extend(zone.name for zone in config.zones)
 
-    problems = asyncio.run(Reloader(Loader(Content(content).source, state), state, apply).reload())
+    problems = asyncio.run(
+        Reloader(Loader(Content(content).source, state), state, apply, asyncio.Event()).reload()
+    )
     assert [problem.path for problem in problems] == paths
     assert applied == zones
     assert exporter_of(state).last_reload_successful is not bool(paths)
@@ -358,10 +368,11 @@ def test_reloads_do_not_overlap(state: State, log: Log) -> None:
         busy = False
         applied += 1
 
-    reloader = Reloader(Loader(Content(GOOD).source, state), state, apply)
+    requested = asyncio.Event()
+    reloader = Reloader(Loader(Content(GOOD).source, state), state, apply, requested)
 
     async def story() -> None:
-        reloader.request()
+        requested.set()
         assert await asyncio.gather(*(reloader.reload() for _ in range(5))) == [()] * 5
         await until(lambda: applied, 6)
 
@@ -378,11 +389,12 @@ def test_bug_while_applying(state: State, log: Log) -> None:
         if applied == 1:
             raise RuntimeError("a bug")
 
-    reloader = Reloader(Loader(Content(GOOD).source, state), state, apply)
+    requested = asyncio.Event()
+    reloader = Reloader(Loader(Content(GOOD).source, state), state, apply, requested)
 
     async def story() -> None:
         for number in (1, 2):
-            reloader.request()
+            requested.set()
             await until(lambda: applied, number)
 
     run(reloader, story)

@@ -39,3 +39,9 @@ def test_source_address_that_is_not_ours() -> None:
     """Nothing stays open when the source address cannot be had; the test run fails on a leaked socket."""
     with pytest.raises(OSError, match="assign"):
         open_socket("127.0.0.1", socket.SOCK_STREAM, source_address="192.0.2.1")
+
+
+def test_port_is_left_to_connect() -> None:
+    """A source address does not take a local port of its own: probes of many hosts can share one."""
+    with open_socket("127.0.0.1", socket.SOCK_STREAM, source_address="127.0.0.2") as sock:
+        assert sock.getsockname() == ("127.0.0.2", 0)

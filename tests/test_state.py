@@ -17,6 +17,7 @@ from exporter.model import (
     Memory,
     ProbeFailure,
     ServerCheck,
+    ServerGroup,
     TargetLookup,
     ZoneCheck,
     endpoints_of,
@@ -389,6 +390,38 @@ def test_declined_service(state: State) -> None:
 # --- Vanished records
 
 
+def test_target_that_was_not_asked_for(state: State, clock: Clock) -> None:
+    """A zone that spares a server the question does not undo what another zone has just got from it."""
+    configure(state, {name: zone_settings() for name in (ZONE, "other.test")})
+    state.apply_zone(zone_check(published(), zone=ZONE))
+    state.apply_zone(zone_check(published(), zone="other.test"))
+    spared = addresses(TARGET, failure=LookupStatus.TIMEOUT, probed=(ADDRESS,), asked=False)
+    silent = zone_check(
+        ServerCheck(dns_server=SERVER, lookup=answer(status=LookupStatus.TIMEOUT), targets=(spared,)),
+        zone=ZONE,
+    )
+    clock.now += 1
+    assert not [change for change in state.apply_zone(silent) if change.event.startswith("target")]
+    assert state.snapshot().targets == ((SERVER, addresses(TARGET, ADDRESS)),)
+    clock.now += 60
+    assert [change.event for change in state.apply_zone(silent)] == ["target unresolvable"]
+    assert state.snapshot().targets == ((SERVER, spared),)
+
+
+def test_group_without_a_server(state: State) -> None:
+    """Where nobody could be asked there is a status, but no lookup is counted or timed."""
+    configure(state, {ZONE: zone_settings(open_ended=True)})
+    stand_in = ServerCheck(
+        dns_server="system", lookup=answer(status=LookupStatus.UNREACHABLE, duration_seconds=0.0), asked=False
+    )
+    state.apply_zone(zone_check(stand_in))
+    snapshot = state.snapshot()
+    ((view,),) = (zone.servers for zone in snapshot.zones)
+    assert view.lookup == stand_in.lookup
+    assert (view.lookups, view.failures, view.answered_seconds) == (0, 0, None)
+    assert snapshot.lookup_durations == ()
+
+
 def test_vanished_record_until_it_is_forgotten(state: State, clock: Clock) -> None:
     """A vanished record and its host stay until `forget_after`, and are gone at once then."""
     state.apply_zone(zone_check(published()))
@@ -506,7 +539,7 @@ def test_ever_new_targets_are_bounded(state: State, clock: Clock) -> None:
     assert len(snapshot.endpoints) == most
     memory = state.memory_of_zone(ZONE)
     assert len(memory.endpoints) == len(memory.addresses) == most
-    assert table_sizes(state) == [(most, 3 + 1)] * 3 + [(1, 1)]
+    assert table_sizes(state) == [(most, 3 + 1)] * 4 + [(1, 1)]
 
 
 # --- Targets and endpoints
@@ -574,13 +607,13 @@ def test_host_without_address(state: State) -> None:
 def test_memory_of_a_zone(state: State) -> None:
     """The next check of a zone knows the records, addresses, endpoints and servers of the last one."""
     assert state.memory_of_zone(ZONE) == Memory()
-    server = DnsServer(address=SERVER)
-    state.apply_zone(zone_check(published(), authoritative=[server]))
+    groups = {ServerGroup.AUTHORITATIVE: (DnsServer(address=SERVER),)}
+    state.apply_zone(zone_check(published(), groups=groups))
     assert state.memory_of_zone(ZONE) == Memory(
         records={SERVER: (record(),)},
         addresses={(SERVER, TARGET): (ADDRESS,)},
         endpoints=(endpoint(),),
-        authoritative=frozenset({server}),
+        groups=groups,
     )
 
 
@@ -808,7 +841,7 @@ def test_any_sequence_of_events(data: st.DataObject) -> None:
     configure(state, {})
     snapshot = state.snapshot()
     assert snapshot == Snapshot(exporter=snapshot.exporter)
-    assert table_sizes(state) == [(0, 0)] * 4
+    assert table_sizes(state) == [(0, 0)] * 5
 
 
 def assert_consistent(

@@ -54,7 +54,7 @@ class Checker:
         """Look at a zone once: at each of its DNS servers, and at every endpoint that one leads to."""
         run = Run(self._means, owner=("zone", zone))
         run.start_probes(memory.endpoints)
-        servers = await run.find_servers(zone, selectors, memory.authoritative)
+        servers = await run.find_servers(zone, selectors, memory.groups)
         seen = await asyncio.gather(*(run.check_server(zone, server, memory) for server in servers.addresses))
         probes = await run.finish_probes()
         return ZoneCheck(
@@ -63,7 +63,7 @@ class Checker:
             duration_seconds=run.elapsed_seconds,
             servers=(*seen, *_not_found(servers.missing)),
             probes=probes,
-            authoritative=servers.authoritative,
+            groups=servers.groups,
         )
 
     async def check_host(self, host: Host, selectors: Iterable[ServerSelector], memory: Memory) -> HostCheck:
@@ -80,14 +80,14 @@ class Checker:
             targets=targets,
             probes=await run.finish_probes(),
             finished_at=time.time(),
-            authoritative=servers.authoritative,
+            groups=servers.groups,
         )
 
     async def _resolve_host(
         self, run: Run, target: str, selectors: Iterable[ServerSelector], memory: Memory
     ) -> tuple[Servers, dict[str, TargetLookup]]:
         names = self._candidates(target)
-        servers = await run.find_servers(names[0], selectors, memory.authoritative)
+        servers = await run.find_servers(names[0], selectors, memory.groups)
         found = await asyncio.gather(
             *(run.resolve(target, names, server, memory) for server in servers.addresses)
         )
@@ -124,4 +124,5 @@ def _address_itself(address: str) -> TargetLookup:
 
 def _not_found(missing: Mapping[str, LookupStatus]) -> Iterable[ServerCheck]:
     for word, status in missing.items():
-        yield ServerCheck(dns_server=word, lookup=SrvLookup(status=status, duration_seconds=0.0))
+        lookup = SrvLookup(status=status, duration_seconds=0.0)
+        yield ServerCheck(dns_server=word, lookup=lookup, asked=False)

@@ -6,6 +6,7 @@ Bounded by a deadline: what is not finished by then is `timeout`. Work that othe
 import asyncio
 import dataclasses
 import functools
+import math
 from collections.abc import Awaitable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -18,6 +19,7 @@ from exporter.model import (
     Endpoint,
     Family,
     Glue,
+    Groups,
     Host,
     LookupStatus,
     Memory,
@@ -36,6 +38,9 @@ from exporter.probe import Network, is_allowed, not_probed, probe
 from exporter.sharing import SharedResults
 
 T = TypeVar("T")
+
+_MAX_AUTHORITATIVE = 32  # servers of one zone; the root has 26 addresses
+_SHARE = 4  # one check uses a quarter of what all have, so that one zone full of dead ends delays no other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +79,7 @@ class Servers:
     """
 
     addresses: tuple[DnsServer, ...] = ()
-    authoritative: frozenset[DnsServer] = frozenset()
+    groups: Groups = field(default_factory=dict)
     missing: Mapping[str, LookupStatus] = field(default_factory=dict)
 
 
@@ -88,46 +93,48 @@ class Run:
         self._started = asyncio.get_running_loop().time()
         self._deadline = self._started + means.settings.interval_seconds
         self._probes: dict[Endpoint, asyncio.Task[ProbeResult]] = {}
+        share = math.ceil(means.settings.max_concurrency / _SHARE)
+        self._probe_share = asyncio.Semaphore(share)
+        self._lookup_share = asyncio.Semaphore(share)
 
     @property
     def elapsed_seconds(self) -> float:
         """The time since the check began."""
         return asyncio.get_running_loop().time() - self._started
 
-    async def find_servers(
-        self, name: str, selectors: Iterable[ServerSelector], known: frozenset[DnsServer]
-    ) -> Servers:
+    async def find_servers(self, name: str, selectors: Iterable[ServerSelector], known: Groups) -> Servers:
         """Turn a configured list into addresses, in order and without repetition.
 
-        While the authoritative servers cannot be found, those found before (`known`) go on being asked.
+        While the members of a group cannot be found, those found before (`known`) go on being asked.
         """
         addresses: dict[DnsServer, None] = {}
-        authoritative: frozenset[DnsServer] = frozenset()
+        groups: dict[ServerGroup, tuple[DnsServer, ...]] = {}
         missing: dict[str, LookupStatus] = {}
         for selector in selectors:
-            status = LookupStatus.UNREACHABLE
             if isinstance(selector, DnsServer):
-                members: tuple[DnsServer, ...] = (selector,)
-            elif selector is ServerGroup.SYSTEM:
-                members = self._means.discovery.system().servers
-            else:
-                authoritative, status = await self._find_authoritative(name, known)
-                members = tuple(sorted(authoritative))
+                addresses[selector] = None
+                continue
+            members, status = await self._find_group(selector, name, known.get(selector, ()))
             addresses.update(dict.fromkeys(members))
+            groups[selector] = members
             if not members:
-                missing[str(selector)] = status
-        return Servers(addresses=tuple(addresses), authoritative=authoritative, missing=missing)
+                missing[selector.value] = status
+        return Servers(addresses=tuple(addresses), groups=groups, missing=missing)
 
-    async def _find_authoritative(
-        self, name: str, known: frozenset[DnsServer]
-    ) -> tuple[frozenset[DnsServer], LookupStatus]:
+    async def _find_group(
+        self, group: ServerGroup, name: str, known: tuple[DnsServer, ...]
+    ) -> tuple[tuple[DnsServer, ...], LookupStatus]:
+        if group is ServerGroup.SYSTEM:
+            return self._means.discovery.system().servers or known, LookupStatus.UNREACHABLE
         found, status = await self._by_deadline(
             self._means.discovery.find_authoritative(name, self._settings.address_families),
             late=(frozenset(), LookupStatus.TIMEOUT),
         )
         if not found and status.usable:  # somebody serves every zone: such an answer cannot be right
             status = LookupStatus.BAD_RESPONSE
-        return (found if status.usable else found | known), status
+        members = found if status.usable else found.union(known)
+        kept = sorted(members, key=lambda server: (server not in known, server))[:_MAX_AUTHORITATIVE]
+        return tuple(sorted(kept)), status
 
     async def check_server(self, zone: str, server: DnsServer, memory: Memory) -> ServerCheck:
         """Look at a zone through one DNS server, and start to probe what it leads to.
@@ -171,6 +178,7 @@ class Run:
                     target=target,
                     probed=memory.addresses.get((server.label, target), ()),
                     failure=lookup.status,
+                    asked=False,
                 )
                 for target in targets
             )
@@ -222,11 +230,15 @@ class Run:
         lookup = self._means.addresses.start(
             (name, family, server),
             self._owner,
-            lambda: self._means.discovery.lookup_addresses(name, family, server),
+            functools.partial(self._ask_addresses, name, family, server),
         )
         return await self._by_deadline(
             asyncio.shield(lookup), late=AddressLookup(status=LookupStatus.TIMEOUT)
         )
+
+    async def _ask_addresses(self, name: str, family: Family, server: DnsServer) -> AddressLookup:
+        async with self._lookup_share:
+            return await self._means.discovery.lookup_addresses(name, family, server)
 
     def start_probes(self, endpoints: Iterable[Endpoint]) -> None:
         """Start to probe endpoints, unless this or another check does or lately did."""
@@ -249,7 +261,7 @@ class Run:
         settings = self._settings
         if not is_allowed(endpoint.address, endpoint.port, networks=settings.networks, ports=settings.ports):
             return not_probed(endpoint, ProbeFailure.NOT_ALLOWED)
-        async with self._means.probe_slots:
+        async with self._probe_share, self._means.probe_slots:
             return await probe(
                 endpoint,
                 timeout_seconds=settings.timeout_seconds,

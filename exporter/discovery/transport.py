@@ -6,9 +6,9 @@ RFC 5452 (only an answer with our id, from the address asked, on the port we sen
 """
 
 import asyncio
-import collections
 import contextlib
 import socket
+import weakref
 from collections.abc import Mapping
 
 import dns.exception
@@ -47,9 +47,8 @@ class Transport:
         self._timeout_seconds = timeout_seconds
         self._attempts = attempts
         self._source_addresses = source_addresses
-        self._slots: dict[DnsServer, asyncio.Semaphore] = collections.defaultdict(
-            lambda: asyncio.Semaphore(max_in_flight)
-        )
+        self._max_in_flight = max_in_flight
+        self._slots: weakref.WeakValueDictionary[DnsServer, asyncio.Semaphore] = weakref.WeakValueDictionary()
 
     async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Reply:
         """Ask `server` for the records of `rdtype` at `name` (canonical form).
@@ -58,7 +57,10 @@ class Transport:
         refuses EDNS.
         """
         qname = dns.name.from_text(name)
-        async with self._slots[server]:
+        slots = self._slots.setdefault(
+            server, asyncio.Semaphore(self._max_in_flight)
+        )  # gone with its last query
+        async with slots:
             reply = await self._ask(server, dns.message.make_query(qname, rdtype, payload=EDNS_PAYLOAD_BYTES))
             if isinstance(reply, Answer) and reply.rcode() == dns.rcode.FORMERR:
                 reply = await self._ask(server, dns.message.make_query(qname, rdtype, use_edns=False))

@@ -7,12 +7,12 @@ vanished within `forget_after`.
 
 import collections
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from exporter.model import (
     NOT_AVAILABLE,
-    DnsServer,
+    Groups,
     Host,
     HostCheck,
     IgnoredReason,
@@ -58,19 +58,22 @@ class _Zone:
     settings: ZoneSettings
     servers: dict[str, ServerView] = field(default_factory=dict)
     targets: dict[str, tuple[TargetLookup, ...]] = field(default_factory=dict)
+    published: frozenset[Host] = frozenset()
     vanished: dict[Host, float] = field(default_factory=dict)
     ignored: collections.Counter[IgnoredReason] = field(default_factory=collections.Counter)
-    authoritative: frozenset[DnsServer] = frozenset()
+    groups: Groups = field(default_factory=dict)
     last_check: float | None = None
     check_duration_seconds: float | None = None
 
-    def published(self) -> frozenset[Host]:
-        return frozenset(record.host for view in self.servers.values() for record in view.records or ())
+    def keep_servers(self, servers: Mapping[str, ServerView]) -> None:
+        """Set the servers, and with them what is published."""
+        self.servers = dict(servers)
+        self.published = frozenset(record.host for view in servers.values() for record in view.records or ())
 
 
 @dataclass(slots=True, kw_only=True)
 class _StaticHost:
-    authoritative: frozenset[DnsServer] = frozenset()
+    groups: Groups = field(default_factory=dict)
     last_check: float | None = None
 
 
@@ -79,6 +82,7 @@ class State:
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
+        self._interval_seconds = 0.0
         self._forget_after_seconds = 0.0
         self._vanished_per_zone = 0
         self._zones: dict[str, _Zone] = {}
@@ -93,10 +97,12 @@ class State:
         *,
         zones: Mapping[str, ZoneSettings],
         static_hosts: Iterable[Host],
+        interval_seconds: float,
         forget_after_seconds: float,
         vanished_per_zone: int,
     ) -> None:
         """Take over what is configured from now on; what is not any more leaves at once."""
+        self._interval_seconds = interval_seconds
         self._forget_after_seconds = forget_after_seconds
         self._vanished_per_zone = vanished_per_zone
         for gone in self._zones.keys() - zones.keys():
@@ -121,30 +127,28 @@ class State:
             self._holdings.memory(owners),
             records={label: view.records for label, view in zone.servers.items() if view.records},
             vanished=tuple(host for host in zone.vanished if host.target != NOT_AVAILABLE),
-            authoritative=zone.authoritative,
+            groups=zone.groups,
         )
 
     def memory_of_host(self, host: Host) -> Memory:
         """Give what the next check of a static host has to know."""
         static = self._static_hosts.get(host, _StaticHost())
-        return replace(self._holdings.memory([("host", host)]), authoritative=static.authoritative)
+        return replace(self._holdings.memory([("host", host)]), groups=static.groups)
 
     def apply_zone(self, check: ZoneCheck) -> list[Change]:
         """Take over the check of a zone and tell what it changed; nothing when the zone is not configured."""
         zone = self._zones.get(check.zone)
         if zone is None:
             return []
-        asked = {server.dns_server for server in check.servers}
-        zone.servers = {label: view for label, view in zone.servers.items() if label in asked}
-        before = zone.published()
+        present = {server.dns_server for server in check.servers}
+        zone.keep_servers({label: view for label, view in zone.servers.items() if label in present})
+        before = zone.published
         changes = self._apply_lookups(zone, check)
         zone.targets = {server.dns_server: server.targets for server in check.servers}
         self._hold_zone(check.zone, zone, before)
-        changes += self._holdings.apply_targets(
-            (server.dns_server, server.targets) for server in check.servers
-        )
+        changes += self._apply_targets(("zone", check.zone), zone.targets)
         changes += self._holdings.apply_probes(check.probes)
-        zone.authoritative = check.authoritative
+        zone.groups = check.groups
         zone.last_check = check.finished_at
         zone.check_duration_seconds = check.duration_seconds
         return changes
@@ -157,9 +161,11 @@ class State:
         self._holdings.hold(
             ("host", check.host), ((label, [check.host], [lookup]) for label, lookup in check.targets.items())
         )
-        changes = self._holdings.apply_targets((label, [lookup]) for label, lookup in check.targets.items())
+        changes = self._apply_targets(
+            ("host", check.host), {label: (lookup,) for label, lookup in check.targets.items()}
+        )
         changes += self._holdings.apply_probes(check.probes)
-        static.authoritative = check.authoritative
+        static.groups = check.groups
         static.last_check = check.finished_at
         return changes
 
@@ -205,20 +211,28 @@ class State:
     def _apply_lookups(self, zone: _Zone, check: ZoneCheck) -> list[Change]:
         changes: list[Change] = []
         self._lookup_durations.hold(("zone", check.zone), (server.dns_server for server in check.servers))
+        views: dict[str, ServerView] = {}
         for server in check.servers:
             old = zone.servers.get(server.dns_server, ServerView(dns_server=server.dns_server))
-            new = old.after(server.lookup)
+            new = old.after(server.lookup, asked=server.asked)
             changes += server_changes(check.zone, old, new)
-            zone.servers[server.dns_server] = new
+            views[server.dns_server] = new
             zone.ignored.update(server.lookup.ignored)
             zone.ignored[IgnoredReason.ADDRESSES_PER_TARGET] += sum(t.ignored for t in server.targets)
-            histogram = self._lookup_durations.get(server.dns_server) or Histogram()
-            self._lookup_durations[server.dns_server] = histogram.observe(server.lookup.duration_seconds)
+            if server.asked:
+                histogram = self._lookup_durations.get(server.dns_server) or Histogram()
+                self._lookup_durations[server.dns_server] = histogram.observe(server.lookup.duration_seconds)
+        zone.keep_servers(views)
         return changes
+
+    def _apply_targets(self, owner: Hashable, seen: Mapping[str, tuple[TargetLookup, ...]]) -> list[Change]:
+        return self._holdings.apply_targets(
+            owner, seen.items(), now=self._monotonic(), fresh=self._interval_seconds
+        )
 
     def _hold_zone(self, name: str, zone: _Zone, before: frozenset[Host]) -> None:
         """Hold what the zone leads to now, and remember for a while what it led to `before`."""
-        after = zone.published()
+        after = zone.published
         for host in sorted(before - after):
             zone.vanished[host] = self._monotonic()
         self._hold_seen(name, zone)
@@ -235,9 +249,14 @@ class State:
         What changes hands between the two is held by the new owner before the old one lets go.
         """
         seen = {label: zone.targets.get(label, ()) for label in zone.servers}
-        for host in zone.vanished.keys() - zone.published():
+        by_target = {label: {lookup.target: lookup for lookup in lookups} for label, lookups in seen.items()}
+        for host in zone.vanished.keys() - zone.published:
             self._holdings.hold(
-                ("vanished", name, host), ((label, [host], targets) for label, targets in seen.items())
+                ("vanished", name, host),
+                (
+                    (label, [host], [lookups[host.target]] if host.target in lookups else [])
+                    for label, lookups in by_target.items()
+                ),
             )
         self._holdings.hold(
             ("zone", name),
@@ -248,10 +267,10 @@ class State:
         """Drop the servers that are not configured any more, and start the counters of new ones at 0."""
         wanted = zone.settings.dns_servers
         kept = zone.servers if zone.settings.open_ended else zone.servers.keys() & set(wanted)
-        zone.servers = {
-            **{label: view for label, view in zone.servers.items() if label in kept},
-            **{label: ServerView(dns_server=label) for label in wanted if label not in kept},
-        }
+        zone.keep_servers(
+            {label: view for label, view in zone.servers.items() if label in kept}
+            | {label: ServerView(dns_server=label) for label in wanted if label not in kept}
+        )
         self._lookup_durations.hold(("zone", name), zone.servers)
         for label in zone.servers:
             self._lookup_durations[label] = self._lookup_durations.get(label) or Histogram()
@@ -280,7 +299,7 @@ def _view(name: str, zone: _Zone) -> ZoneView:
         zone=name,
         labels=zone.settings.labels,
         servers=tuple(zone.servers.values()),
-        published=zone.published(),
+        published=zone.published,
         vanished=frozenset(zone.vanished),
         ignored={reason: zone.ignored[reason] for reason in IgnoredReason},
         last_check=zone.last_check,

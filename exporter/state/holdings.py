@@ -26,6 +26,7 @@ class Holdings:
     def __init__(self) -> None:
         self._hosts: HeldTable[Host, None] = HeldTable()
         self._targets: HeldTable[tuple[str, str], TargetLookup] = HeldTable()
+        self._asked: HeldTable[tuple[str, str], tuple[Hashable, float]] = HeldTable()
         self._endpoints: HeldTable[Endpoint, EndpointView] = HeldTable()
 
     def hold(
@@ -42,22 +43,34 @@ class Holdings:
             endpoints |= endpoints_of(wanted, lookups)
         self._hosts.hold(owner, held)
         self._targets.hold(owner, targets)
+        self._asked.hold(owner, targets)
         self._endpoints.hold(owner, endpoints)
 
     def release(self, owner: Hashable) -> None:
         """Let `owner` hold nothing any more."""
-        for table in (self._hosts, self._targets, self._endpoints):
+        for table in (self._hosts, self._targets, self._asked, self._endpoints):
             table.release(owner)
 
-    def apply_targets(self, seen: Iterable[tuple[str, Iterable[TargetLookup]]]) -> list[Change]:
-        """Take over the addresses of the targets that are held, by DNS server, and tell what changed."""
+    def apply_targets(
+        self, owner: Hashable, seen: Iterable[tuple[str, Iterable[TargetLookup]]], *, now: float, fresh: float
+    ) -> list[Change]:
+        """Take over what `owner` saw of the targets that are held, by DNS server, and tell what changed.
+
+        A server that was not asked for the target this time does not undo what another owner got from it
+        less than `fresh` seconds ago.
+        """
         changes: list[Change] = []
         for dns_server, lookups in seen:
             for lookup in lookups:
                 key = (dns_server, lookup.target)
-                if key in self._targets:
-                    changes += target_changes(dns_server, self._targets.get(key), lookup)
-                    self._targets[key] = lookup
+                asker, asked_at = self._asked.get(key) or (owner, now)
+                known_better = not lookup.asked and asker != owner and now - asked_at <= fresh
+                if key not in self._targets or known_better:
+                    continue
+                changes += target_changes(dns_server, self._targets.get(key), lookup)
+                self._targets[key] = lookup
+                if lookup.asked:
+                    self._asked[key] = (owner, now)
         return changes
 
     def apply_probes(self, results: Iterable[ProbeResult]) -> list[Change]:

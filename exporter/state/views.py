@@ -25,15 +25,15 @@ class ServerView:
     answered_seconds: float | None = None
     records: tuple[Record, ...] | None = None
 
-    def after(self, lookup: SrvLookup) -> "ServerView":
-        """Give the view after one more lookup."""
-        usable = lookup.status.usable
+    def after(self, lookup: SrvLookup, *, asked: bool = True) -> "ServerView":
+        """Give the view after one more lookup, or a status in place of one when nobody was asked."""
+        usable, answered = lookup.status.usable, asked and lookup.status.answered
         return ServerView(
             dns_server=self.dns_server,
-            lookups=self.lookups + 1,
-            failures=self.failures + (not usable),
+            lookups=self.lookups + asked,
+            failures=self.failures + (asked and not usable),
             lookup=lookup,
-            answered_seconds=lookup.duration_seconds if lookup.status.answered else self.answered_seconds,
+            answered_seconds=lookup.duration_seconds if answered else self.answered_seconds,
             records=lookup.records if usable else self.records,
         )
 

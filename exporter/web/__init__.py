@@ -3,7 +3,7 @@
 Owns no results; everything it answers comes from a snapshot or goes through a callable it was given.
 """
 
-import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from exporter.build import BuildInfo
 from exporter.metrics import SnapshotCollector
 from exporter.state import Snapshot
+from exporter.threads import run_aside
 from exporter.web.exposition import accepts_gzip, render
 
 log = structlog.get_logger(__name__)
@@ -85,7 +86,7 @@ class _Pages:
             registry.register(collector)
         accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
         gzip = accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
-        page = await asyncio.to_thread(render, registry, accept=accept, gzip=gzip)
+        page = await run_aside(functools.partial(render, registry, accept=accept, gzip=gzip))
         return web.Response(body=page.body, headers=page.headers)
 
     async def healthy(self, _request: web.Request) -> web.Response:
