@@ -117,10 +117,11 @@ async def _serving(sockets: Sequence[socket.socket], backend: Backend) -> AsyncI
 def _listen(host: str, port: int) -> socket.socket:
     try:
         return listen(host, port)
+    except UnicodeError as error:
+        raise StartError(f"cannot listen on {host_port(host, port)}: not a host name") from error
     except OSError as error:
-        reason = (
-            os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        )  # < 0: no such name
+        number = error.errno or 0  # below 0 for an error of name resolution
+        reason = os.strerror(number) if number > 0 else error.strerror
         raise StartError(f"cannot listen on {host_port(host, port)}: {reason}") from error
 
 
