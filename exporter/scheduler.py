@@ -90,8 +90,8 @@ class Scheduler:
                 self._state.count_internal_error()
                 log.exception("internal error", check=name)
             missed = math.floor((loop.time() - due) / interval_seconds)
-            self._state.count_overruns(missed)
             if missed:  # the next one is due already
+                self._state.count_overruns(missed)
                 due += missed * interval_seconds
                 continue
             due = next_due(loop.time(), name=name, interval_seconds=interval_seconds)
