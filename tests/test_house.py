@@ -32,6 +32,12 @@ def test_module_is_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MAX_LINES
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")), ids=lambda path: path.name)
+def test_document_is_finished(path: Path) -> None:
+    """No document has a place that was left to be filled in."""
+    assert not re.search(r"PLACEHOLDER|TODO|TBD|FIXME", path.read_text())
+
+
 def commands(help_text: str) -> set[str]:
     """Tell which commands a help text lists."""
     return set(re.findall(r"^ {4}([a-z][a-z-]*)(?: |$)", help_text, re.MULTILINE))
