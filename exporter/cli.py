@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 DEFAULT_LISTEN_ADDRESS = ":11688"
 _LISTEN_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 _MAX_PORT = 65535
-_OK, _INVALID, _CANNOT_START = 0, 1, 2
+_OK, _INVALID, _CANNOT_START, _INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and leave with its exit status."""
     options = _parser().parse_args(arguments)
-    sys.exit(options.command(options))
+    try:
+        sys.exit(options.command(options))
+    except KeyboardInterrupt:  # before the service listens to signals
+        sys.exit(_INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:

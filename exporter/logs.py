@@ -57,6 +57,8 @@ def configure_logging(*, level: LogLevel, form: LogFormat) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(_LEVELS[level])
+    # It logs a traceback for every malformed request; a bug of ours in a page is logged by the page.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -6,7 +6,10 @@ and the HTTP answer. Knows neither how a configuration is parsed nor what is don
 
 import asyncio
 import contextlib
+import errno
+import functools
 import hashlib
+import stat
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -37,7 +40,14 @@ class Source:
 
 def file_source(path: Path) -> Source:
     """Take the configuration from a file."""
-    return Source(name=str(path), read=path.read_bytes)
+    return Source(name=str(path), read=functools.partial(_read_file, path))
+
+
+def _read_file(path: Path) -> bytes:
+    """Read a file that can be read again and again; a pipe would keep the reader waiting for ever."""
+    if stat.S_ISFIFO(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "is a pipe, not a file")
+    return path.read_bytes()
 
 
 class Loader:

@@ -57,7 +57,7 @@ KMS1 = f"{NAME}. SRV 0 0 1688 kms1.contoso.com."
 SRV = dns.rdatatype.SRV
 MANY = 100
 IMPATIENT_SECONDS = 0.2
-RECORDS = [f"{NAME}. SRV 0 0 1688 kms{n}.contoso.com." for n in range(1000)]
+RECORDS = [f"{NAME}. SRV 0 0 1688 kms{n}.contoso.com." for n in range(900)]
 
 
 def run(work: Awaitable[T]) -> T:
@@ -462,6 +462,13 @@ def cut_in_a_record(query: Query) -> Iterable[bytes]:
 def partial(message: dns.message.Message) -> None:
     """Mark an answer as truncated although records are in it."""
     message.flags |= dns.flags.TC
+
+
+def test_more_records_than_anybody_has() -> None:
+    """An answer whose header announces absurdly many records is not even parsed: that could take seconds."""
+    crowd = [f"{NAME}. SRV 0 0 1688 kms{n}.contoso.com." for n in range(1100)]
+    with FakeDns(changed(truncate), tcp=streams(says(*crowd))) as fake:
+        assert ask(fake.server) is LookupStatus.BAD_RESPONSE
 
 
 @pytest.mark.parametrize(

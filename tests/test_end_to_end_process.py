@@ -1,5 +1,6 @@
 """The real program as a process: arguments, exit statuses, reload, readiness, stop, HTTP and log."""
 
+import contextlib
 import gzip
 import http
 import platform
@@ -235,6 +236,26 @@ def test_refused_reload(lab: Lab, reload: Callable[[Exporter], None]) -> None:
 
 
 # --- HTTP
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+    ids=["TLS", "version", "long"],
+)
+def test_malformed_request(lab: Lab, request_bytes: bytes) -> None:
+    """A request that is none is refused without a word in the log; others are served as before."""
+    exporter = lab.exporter(QUIET)
+    lines = len(exporter.log())
+    with socket.create_connection(exporter.web) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(request_bytes)
+        connection.recv(1)
+    assert exporter.get("/-/healthy").status == http.HTTPStatus.OK
+    assert len(exporter.log()) == lines
 
 
 def test_readiness(lab: Lab) -> None:

@@ -147,7 +147,7 @@ def _raise() -> None:
 def test_traceback(capsys: pytest.CaptureFixture[str], form: LogFormat, ours: bool) -> None:  # noqa: FBT001
     """A traceback is one field of one line, whoever logs it."""
     configure_logging(level=LogLevel.INFO, form=form)
-    logger = structlog.get_logger("exporter") if ours else logging.getLogger("aiohttp.server")
+    logger = structlog.get_logger("exporter") if ours else logging.getLogger("asyncio")
     try:
         _raise()
     except RuntimeError:
@@ -187,7 +187,7 @@ def test_level(
 ) -> None:
     """Lines below the level are not written, be they ours or a library's."""
     configure_logging(level=level, form=form)
-    for logger in (structlog.get_logger("exporter"), logging.getLogger("aiohttp.server")):
+    for logger in (structlog.get_logger("exporter"), logging.getLogger("asyncio")):
         for method in (logger.debug, logger.info, logger.warning, logger.error):
             method("event")
     lines = capsys.readouterr().err.splitlines()

@@ -401,3 +401,17 @@ def test_bug_while_applying(state: State, log: Log) -> None:
     assert exporter_of(state).internal_errors == 1
     (line,) = (line for line in log if line["event"] == "internal error")
     assert line["exc_info"]
+
+
+def test_pipe(tmp_path: Path, state: State, log: Log) -> None:
+    """A pipe in the place of the file is refused at once instead of waited for."""
+    path = tmp_path / "kms-exporter.yml"
+    os.mkfifo(path)
+    loader = Loader(file_source(path), state)
+    with pytest.raises(ConfigError, match="is a pipe, not a file"):
+        load(loader)
+    assert not loader.has_changed()
+    path.unlink()
+    path.write_bytes(GOOD)
+    assert loader.has_changed()
+    assert load(loader).zones

@@ -366,6 +366,39 @@ def test_health_while_a_large_page_is_rendered() -> None:
     visit(look, backend(snapshot=snapshot))
 
 
+@pytest.mark.parametrize(
+    "accept", ['application/openmetrics-text;version="1.0.0"', "text/plain;version=v1", "*"]
+)
+def test_accept_that_is_not_understood(accept: str) -> None:
+    """An Accept header that the client library cannot read gets the plain format, not an error."""
+
+    async def look(client: Client) -> None:
+        answer = await client.get("/metrics", headers={"Accept": accept})
+        assert (answer.status, answer.content_type) == (HTTPStatus.OK, TEXT)
+
+    visit(look)
+
+
+def test_concurrent_scrapes_share_a_page() -> None:
+    """Scrapes at the same time are rendered once, and none after them gets an old page."""
+    taken = 0
+
+    def snapshot() -> Snapshot:
+        nonlocal taken
+        taken += 1
+        return Snapshot(hosts=tuple(host(f"kms{number}") for number in range(20_000)))
+
+    async def look(client: Client) -> None:
+        pages = await asyncio.gather(*(client.get("/metrics") for _ in range(20)))
+        assert {page.status for page in pages} == {HTTPStatus.OK}
+        assert taken < 20
+        before = taken
+        await client.get("/metrics")
+        assert taken == before + 1
+
+    visit(look, backend(snapshot=snapshot))
+
+
 def test_every_scrape_has_its_own_snapshot() -> None:
     """A scrape shows what is known when it comes."""
     known: list[Host] = []

@@ -7,6 +7,7 @@ RFC 5452 (only an answer with our id, from the address asked, on the port we sen
 
 import asyncio
 import contextlib
+import functools
 import socket
 import weakref
 from collections.abc import Mapping
@@ -22,9 +23,12 @@ import dns.rdatatype
 from exporter.failures import classify_lookup
 from exporter.model import DnsServer, Family, LookupStatus, family_of
 from exporter.sockets import open_socket, socket_address
+from exporter.threads import run_aside
 
 EDNS_PAYLOAD_BYTES = 1232  # what passes everywhere unfragmented: DNS flag day 2020
-_MAX_DATAGRAM_BYTES = 65535
+_MAX_RECORDS = (
+    1000  # of all sections: parsing takes up to milliseconds a record, and nobody has that many hosts
+)
 _RECEIVE_ERRORS = {Family.IPV4: (socket.IPPROTO_IP, 11), Family.IPV6: (socket.IPPROTO_IPV6, 25)}
 """IP_RECVERR and IPV6_RECVERR of Linux (ip(7), ipv6(7)): hear of ICMP "host unreachable", too."""
 
@@ -48,6 +52,7 @@ class Transport:
         self._attempts = attempts
         self._source_addresses = source_addresses
         self._max_in_flight = max_in_flight
+        self._parsing = asyncio.Lock()
         self._slots: weakref.WeakValueDictionary[DnsServer, asyncio.Semaphore] = weakref.WeakValueDictionary()
 
     async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Reply:
@@ -111,14 +116,16 @@ class Transport:
                 await loop.sock_connect(sock, socket_address(server.address, server.port))
                 await loop.sock_sendall(sock, len(wire).to_bytes(2, "big") + wire)
                 size = int.from_bytes(await _receive_exactly(sock, 2), "big")
-                return _parse(await _receive_exactly(sock, size), query)
+                wire = await _receive_exactly(sock, size)
+                async with self._parsing:  # in a thread, for a large answer can be made to take seconds
+                    return await run_aside(functools.partial(_parse, wire, query))
 
 
 async def _receive(sock: socket.socket, query: Answer) -> Answer:
     """Wait for the datagram that answers `query`; those with another id are strays and passed over."""
     query_id = query.id.to_bytes(2, "big")
     while True:
-        wire = await asyncio.get_running_loop().sock_recv(sock, _MAX_DATAGRAM_BYTES)
+        wire = await asyncio.get_running_loop().sock_recv(sock, EDNS_PAYLOAD_BYTES)
         if wire[:2] != query_id:
             await asyncio.sleep(0)  # sock_recv does not yield while a flood of datagrams waits
             continue
@@ -136,6 +143,8 @@ async def _receive_exactly(sock: socket.socket, size: int) -> bytes:
 
 
 def _parse(wire: bytes, query: Answer) -> Answer:
+    if sum(int.from_bytes(wire[at : at + 2], "big") for at in (6, 8, 10)) > _MAX_RECORDS:
+        raise dns.query.BadResponse
     cut = int.from_bytes(wire[2:4], "big") & dns.flags.TC  # anywhere, in the middle of a record too
     answer = dns.message.from_wire(wire, question_only=bool(cut))
     if not isinstance(answer, Answer) or not query.is_response(answer):

@@ -3,6 +3,7 @@
 Owns no results; everything it answers comes from a snapshot or goes through a callable it was given.
 """
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from exporter.build import BuildInfo
 from exporter.metrics import SnapshotCollector
 from exporter.state import Snapshot
 from exporter.threads import run_aside
-from exporter.web.exposition import accepts_gzip, render
+from exporter.web.exposition import Page, accepts_gzip, normalize_accept, render
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,8 @@ class _Pages:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._process = _process_collectors()
+        self._rendering: dict[tuple[str, bool], asyncio.Task[Page]] = {}
+        self._one_at_a_time = asyncio.Lock()
 
     @web.middleware
     async def catch_bugs(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -80,14 +83,28 @@ class _Pages:
         return web.Response(text=page, content_type="text/html")
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """Render off the event loop: a large page must not hold up a health check, let alone a probe."""
-        registry = CollectorRegistry(auto_describe=False)
-        for collector in (SnapshotCollector(self._backend.snapshot(), self._backend.build), *self._process):
-            registry.register(collector)
-        accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
-        gzip = accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
-        page = await run_aside(functools.partial(render, registry, accept=accept, gzip=gzip))
+        """Answer with the metrics of now, or, while another request for the same is served, with its page."""
+        accept = normalize_accept(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+        key = accept, accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
+        if key not in self._rendering:
+            self._rendering[key] = asyncio.create_task(self._render(*key), name="render")
+            self._rendering[key].add_done_callback(lambda _: self._rendering.pop(key))
+        page = await asyncio.shield(self._rendering[key])
         return web.Response(body=page.body, headers=page.headers)
+
+    async def _render(self, accept: str, gzip: bool) -> Page:  # noqa: FBT001 (one of two encodings)
+        """Render off the event loop: a large page must not hold up a health check, let alone a probe.
+
+        One at a time, for threads would only take the processor from each other and from the event loop.
+        """
+        async with self._one_at_a_time:
+            registry = CollectorRegistry(auto_describe=False)
+            for collector in (
+                SnapshotCollector(self._backend.snapshot(), self._backend.build),
+                *self._process,
+            ):
+                registry.register(collector)
+            return await run_aside(functools.partial(render, registry, accept=accept, gzip=gzip))
 
     async def healthy(self, _request: web.Request) -> web.Response:
         return web.Response(text="kms-exporter is healthy.\n")

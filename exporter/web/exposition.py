@@ -23,6 +23,14 @@ class Page:
     headers: Mapping[str, str]
 
 
+def normalize_accept(accept: str) -> str:
+    """Give an Accept header that chooses the same format as this one; one that is not understood, any."""
+    try:
+        return choose_encoder(accept)[1]
+    except (TypeError, ValueError):  # a version in quotes, say, which RFC 9110 allows
+        return ""
+
+
 def render(registry: CollectorRegistry, *, accept: str, gzip: bool) -> Page:
     """Render a registry in the format that the Accept header prefers, compressed if asked for."""
     encode, content_type = choose_encoder(accept)
