@@ -227,7 +227,7 @@ def test_second_address_is_taken(good: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["no-such-host.invalid:0", f"{'a' * 70}:0", "a..b:0", "[2001:db8::1]:0", "192.0.2.1:0"]
+    "address", ["[::1%nowhere]:0", f"{'a' * 70}:0", "a..b:0", "[2001:db8::1]:0", "192.0.2.1:0"]
 )
 def test_address_of_somebody_else(good: Path, address: str) -> None:
     """An address that is not this machine's ends with exit status 2 and one line that says which."""
