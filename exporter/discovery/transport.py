@@ -26,9 +26,7 @@ from exporter.sockets import open_socket, socket_address
 from exporter.threads import run_aside
 
 EDNS_PAYLOAD_BYTES = 1232  # what passes everywhere unfragmented: DNS flag day 2020
-_MAX_RECORDS = (
-    1000  # of all sections: parsing takes up to milliseconds a record, and nobody has that many hosts
-)
+_MAX_RECORDS = 1000  # nobody has that many hosts, and one record can be made to take milliseconds to parse
 _RECEIVE_ERRORS = {Family.IPV4: (socket.IPPROTO_IP, 11), Family.IPV6: (socket.IPPROTO_IPV6, 25)}
 """IP_RECVERR and IPV6_RECVERR of Linux (ip(7), ipv6(7)): hear of ICMP "host unreachable", too."""
 
@@ -53,6 +51,7 @@ class Transport:
         self._source_addresses = source_addresses
         self._max_in_flight = max_in_flight
         self._parsing = asyncio.Lock()
+        # Weak, so that the slots of a server go with its last query: which servers there are can change.
         self._slots: weakref.WeakValueDictionary[DnsServer, asyncio.Semaphore] = weakref.WeakValueDictionary()
 
     async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Reply:
@@ -62,9 +61,7 @@ class Transport:
         refuses EDNS.
         """
         qname = dns.name.from_text(name)
-        slots = self._slots.setdefault(
-            server, asyncio.Semaphore(self._max_in_flight)
-        )  # gone with its last query
+        slots = self._slots.setdefault(server, asyncio.Semaphore(self._max_in_flight))
         async with slots:
             reply = await self._ask(server, dns.message.make_query(qname, rdtype, payload=EDNS_PAYLOAD_BYTES))
             if isinstance(reply, Answer) and reply.rcode() == dns.rcode.FORMERR:
