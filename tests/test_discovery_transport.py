@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import resource
+import select
 import socket
 import struct
 import threading
@@ -27,6 +28,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from exporter.discovery import transport as transport_module
 from exporter.discovery.answers import (
     read_addresses,
     read_authority,
@@ -462,6 +464,25 @@ def cut_in_a_record(query: Query) -> Iterable[bytes]:
 def partial(message: dns.message.Message) -> None:
     """Mark an answer as truncated although records are in it."""
     message.flags |= dns.flags.TC
+
+
+def test_errors_do_not_keep_a_socket_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ICMP error of one try is taken off the socket, or the wait of the next would spin."""
+    ready: list[list[tuple[int, int]]] = []
+    drained = transport_module._drain_errors  # to look at the socket right after
+
+    def drain(sock: socket.socket) -> None:
+        drained(sock)
+        poll = select.poll()
+        poll.register(sock, 0)  # errors are reported whatever is asked for
+        ready.append(poll.poll(0))
+
+    monkeypatch.setattr(transport_module, "_drain_errors", drain)
+    with socket.socket(type=socket.SOCK_DGRAM) as reserved:
+        reserved.bind((LOOPBACK, 0))
+        port = reserved.getsockname()[1]
+    assert ask(DnsServer(address=LOOPBACK, port=port), attempts=2) is LookupStatus.UNREACHABLE
+    assert ready == [[], []]
 
 
 def test_more_records_than_anybody_has() -> None:
