@@ -26,6 +26,13 @@ _PROBE_FAILURES = {
     errno.ENOPROTOOPT: ProbeFailure.UNREACHABLE,  # ICMP "protocol unreachable": likewise
 }
 
+_BIND_FAILURES = {
+    ProbeFailure.TIMEOUT: ProbeFailure.RPC_TIMEOUT,
+    ProbeFailure.UNREACHABLE: ProbeFailure.RPC_TIMEOUT,
+    ProbeFailure.CONNECTION_REFUSED: ProbeFailure.RPC_CLOSED,
+    ProbeFailure.CONNECTION_RESET: ProbeFailure.RPC_CLOSED,
+}
+
 
 def classify_probe(error: OSError) -> ProbeFailure:
     """Name the reason why a connect failed.
@@ -36,6 +43,12 @@ def classify_probe(error: OSError) -> ProbeFailure:
     if isinstance(error, TimeoutError):
         return ProbeFailure.TIMEOUT
     return _PROBE_FAILURES.get(error.errno or 0, ProbeFailure.LOCAL_ERROR)
+
+
+def classify_bind(error: OSError) -> ProbeFailure:
+    """Name the reason why an RPC bind on an established connection came to nothing."""
+    failure = classify_probe(error)
+    return _BIND_FAILURES.get(failure, failure)
 
 
 def classify_lookup(error: OSError | EOFError | dns.exception.DNSException) -> LookupStatus:

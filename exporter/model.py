@@ -68,6 +68,12 @@ class ProbeFailure(enum.StrEnum):
     UNREACHABLE = "unreachable"
     LOCAL_ERROR = "local_error"
     NOT_ALLOWED = "not_allowed"
+    RPC_TIMEOUT = "rpc_timeout"
+    RPC_CLOSED = "rpc_closed"
+    RPC_BUSY = "rpc_busy"
+    NOT_RPC = "not_rpc"
+    INTERFACE_UNKNOWN = "interface_unknown"
+    RPC_REJECTED = "rpc_rejected"
 
 
 class IgnoredReason(enum.StrEnum):
@@ -135,6 +141,11 @@ def hosts_of(records: Iterable[Record]) -> frozenset[Host]:
     return frozenset(record.host for record in records if record.target != NOT_AVAILABLE)
 
 
+def fingerprint(records: Iterable[Record] = ()) -> int:
+    """Give a number that the same set of records shares, whatever their order; good within one process."""
+    return hash(frozenset(records))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Endpoint:
     """One address of a host: what gets probed."""
@@ -175,7 +186,8 @@ class SrvLookup:
     """What one DNS server answered when asked for the SRV records of a zone.
 
     `record_count` counts the answer as it came, `records` holds those that are well formed and
-    within the limits, sorted. `ttl_seconds` is the smallest TTL of a positive answer.
+    within the limits, sorted. `ttl_seconds` is the smallest TTL of a positive answer. `fingerprint` tells
+    whether two answers hold the same set of records, those left out of `records` included.
     """
 
     status: LookupStatus
@@ -185,6 +197,7 @@ class SrvLookup:
     ttl_seconds: int | None = None
     authoritative: bool | None = None
     soa_serial: int | None = None
+    fingerprint: int = field(default_factory=fingerprint)
     glue: Glue = field(default_factory=_nothing)
     ignored: Mapping[IgnoredReason, int] = field(default_factory=_nothing)
 
@@ -211,8 +224,9 @@ class TargetLookup:
 class ProbeResult:
     """One probe of one endpoint.
 
-    `connect_seconds` is the round trip of the TCP handshake, None when it failed. `finished_at` is
-    Unix time; `finished_monotonic` orders results whatever is done to the clock.
+    `connect_seconds` is the round trip of the TCP handshake, None when it failed; `rpc_bind_seconds` the time
+    from the RPC bind to its acceptance, None when that failed or was not tried. `finished_at` is Unix time;
+    `finished_monotonic` orders results whatever is done to the clock.
     """
 
     endpoint: Endpoint
@@ -220,6 +234,7 @@ class ProbeResult:
     finished_monotonic: float
     failure: ProbeFailure | None = None
     connect_seconds: float | None = None
+    rpc_bind_seconds: float | None = None
     syn_retransmits: int = 0
 
     @property
@@ -232,8 +247,8 @@ class ProbeResult:
 class ServerCheck:
     """One zone seen through one DNS server: its answer and the addresses of the targets there.
 
-    `targets` has also the targets of the last usable answer and of vanished hosts. `asked` is False for the
-    stand-in of a group that led to no server: then no lookup took place.
+    `targets` has also the targets of the last usable answer, and of hosts that vanished or are missing.
+    `asked` is False for the stand-in of a group that led to no server: then no lookup took place.
     """
 
     dns_server: str
@@ -258,6 +273,25 @@ class ZoneCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """How a kind of client looks for a host: the suffixes that it tries, in order."""
+
+    client: str
+    suffixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCheck:
+    """One look at all that a kind of client would search: a check of each suffix, in its order.
+
+    Every suffix is looked up at the same DNS servers: those of the client.
+    """
+
+    client: str
+    suffixes: tuple[ZoneCheck, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostCheck:
     """One look at a statically assigned host.
 
@@ -274,14 +308,16 @@ class HostCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What was seen before, as far as the next check of a zone or static host needs it.
+    """What the next check of a zone or static host has to know: what was seen before, and what should be.
 
     `records` are the last usable answer of each DNS server, `addresses` those last probed for a
-    (DNS server, target), `vanished` the hosts that no server publishes any more.
+    (DNS server, target), `vanished` the hosts that no server publishes any more, `expected` those that the
+    configuration says should be published.
     """
 
     records: Mapping[str, tuple[Record, ...]] = field(default_factory=_nothing)
     vanished: tuple[Host, ...] = ()
+    expected: tuple[Host, ...] = ()
     addresses: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=_nothing)
     endpoints: tuple[Endpoint, ...] = ()
     groups: Groups = field(default_factory=_nothing)
