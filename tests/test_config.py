@@ -13,7 +13,20 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.config import Config, ConfigError, Problem, Zone, default, json_schema, parse
+from exporter.config import (
+    Client,
+    Config,
+    ConfigError,
+    Problem,
+    Zone,
+    default,
+    json_schema,
+    parse,
+    parse_duration,
+    parse_host,
+    parse_server,
+    parse_zone,
+)
 from exporter.model import DnsServer, Family, Host, ServerGroup
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -23,6 +36,8 @@ NO_SERVER = "is neither `system` nor `authoritative` nor an IP address with an o
 NO_LABEL = "is not a label name: letters, digits and _ only, no digit first"
 ONE_EACH = "there may be one IPv4 and one IPv6 address, and of this kind there is already"
 SAME_KEYS = "must have the same keys as"
+NO_RECORD = "must be a name, for a record cannot hold an IP address"
+NOTHING = "there is nothing to watch: give zones, hosts or clients"
 NO_DURATION = "must be a duration with a unit, such as 30s"
 
 
@@ -50,6 +65,7 @@ def value_of(config: Config, path: str) -> object:
         (ZONE, "source_addresses", ()),
         (ZONE, "dns.servers", (ServerGroup.SYSTEM,)),
         (ZONE, "dns.attempts", 2),
+        (ZONE, "probe.rpc_bind", True),
         (ZONE, "probe.address_families", (Family.IPV4, Family.IPV6)),
         (ZONE, "probe.max_concurrency", 256),
         (ZONE, "probe.networks", ()),
@@ -59,8 +75,10 @@ def value_of(config: Config, path: str) -> object:
         (ZONE, "limits.vanished_per_zone", 64),
         (ZONE, "forget_after", 86400.0),
         (ZONE, "hosts", ()),
+        (ZONE, "clients", ()),
         (ZONE, "zones", (Zone(name="contoso.com"),)),
         (ZONE, "zones.0.dns_servers", None),
+        (ZONE, "zones.0.expected", None),
         (ZONE, "zones.0.labels", {}),
         (ZONE + "interval: 1m30s", "interval", 90.0),
         (ZONE + "timeout: 250ms", "timeout", 0.25),
@@ -74,6 +92,8 @@ def value_of(config: Config, path: str) -> object:
             ("10.0.0.1", "2001:db8::1"),
         ),
         (ZONE + "limits: {vanished_per_zone: 0}", "limits.vanished_per_zone", 0),
+        (ZONE + "probe: {rpc_bind: false}", "probe.rpc_bind", False),
+        (ZONE + "probe: {rpc_bind: on}", "probe.rpc_bind", True),
         (ZONE + "probe: {address_families: [ipv6]}", "probe.address_families", (Family.IPV6,)),
         (ZONE + "probe: {ports: [1688, 65535]}", "probe.ports", (1688, 65535)),
         (
@@ -104,6 +124,35 @@ def value_of(config: Config, path: str) -> object:
         ("zones: [{name: a.b, labels: {team: 'no', _x9: ''}}]", "zones.0.labels", {"team": "no", "_x9": ""}),
         ("zones: [{name: a.b, labels: {x: y}}, {name: c.d}]", "zones.1.labels", {}),
         ("zones: [{name: a.b, dns_servers: [system]}]", "zones.0.dns_servers", (ServerGroup.SYSTEM,)),
+        ("zones: [{name: a.b, expected: []}]", "zones.0.expected", ()),
+        (
+            "zones: [{name: a.b, expected: [KMS1.Contoso.com., 'kms2:1689', kms2, Bücher.example:1]}]",
+            "zones.0.expected",
+            (
+                Host(target="kms1.contoso.com", port=1688),
+                Host(target="kms2", port=1689),
+                Host(target="kms2", port=1688),
+                Host(target="xn--bcher-kva.example", port=1),
+            ),
+        ),
+        (
+            "zones: [{name: a.b, expected: [k]}, {name: c.d, expected: [k]}]",
+            "zones.1.expected.0.target",
+            "k",
+        ),
+        (
+            "clients: [{name: 'Café, 2nd floor', suffixes: [B.Example., a.example]}]",
+            "clients",
+            (Client(name="Café, 2nd floor", suffixes=("b.example", "a.example")),),
+        ),
+        (f"clients: [{{name: {'é' * 100}, suffixes: [a.b]}}]", "clients.0.name", "é" * 100),
+        ("clients: [{name: x, suffixes: [a.b]}]", "clients.0.dns_servers", None),
+        (
+            "clients: [{name: x, suffixes: [a.b], dns_servers: [10.9.0.53, system]}]",
+            "clients.0.dns_servers",
+            (DnsServer(address="10.9.0.53"), ServerGroup.SYSTEM),
+        ),
+        ("clients: [{name: x, suffixes: [a.b]}, {name: X, suffixes: [a.b]}]", "clients.1.name", "X"),
         ("hosts: [KMS.Contoso.com.]", "hosts.0", Host(target="kms.contoso.com", port=1688)),
         ("hosts: [kms:1689]", "hosts.0", Host(target="kms", port=1689)),
         ("hosts: [10.1.2.3]", "hosts.0", Host(target="10.1.2.3", port=1688)),
@@ -128,6 +177,7 @@ def value_of(config: Config, path: str) -> object:
 def test_good(text: str, path: str, expected: object) -> None:
     """Each value of a good file is read into its canonical form, and what is left out has its default."""
     assert value_of(parse(text.encode()), path) == expected
+    jsonschema.validate(yaml.safe_load(text.removeprefix("\ufeff")), json_schema())
 
 
 @pytest.mark.parametrize(
@@ -139,8 +189,8 @@ def test_good(text: str, path: str, expected: object) -> None:
         ("null", ["is empty"]),
         ("contoso.com", ["must be a mapping"]),
         ("- name: contoso.com", ["must be a mapping"]),
-        ("{}", ["there is nothing to watch: give zones or hosts"]),
-        ("zones: []\nhosts: []", ["there is nothing to watch: give zones or hosts"]),
+        ("{}", [NOTHING]),
+        ("zones: []\nhosts: []\nclients: []", [NOTHING]),
         (b"\n\nzones: \xff", ["line 3: is not UTF-8 text"]),
         (b"\nzones: \x07", ["line 2: holds the control character 7"]),
         (b"#" * (4 * 2**20 + 1), ["is larger than 4 MiB"]),
@@ -188,10 +238,23 @@ def test_good(text: str, path: str, expected: object) -> None:
         (ZONE + "dns:\n  server: [system]", ["line 3: dns.server: unknown key, did you mean servers?"]),
         (ZONE + "xyzzy: 1", ["line 2: xyzzy: unknown key"]),
         (ZONE + '"a.b": 1', ["line 2: ['a.b']: unknown key"]),
-        (ZONE + "clients: []", ["line 2: clients: unknown key"]),
         (ZONE + "web: {}", ["line 2: web: unknown key"]),
-        (ZONE + "probe: {rpc_bind: true}", ["line 2: probe.rpc_bind: unknown key"]),
-        ("zones:\n- name: a.b\n  expected: []", ["line 3: zones[0].expected: unknown key"]),
+        (
+            ZONE + "probe:\n  rpcbind: true",
+            ["line 3: probe.rpcbind: unknown key, did you mean rpc_bind?"],
+        ),
+        (
+            "zones:\n- name: a.b\n  expect: []",
+            ["line 3: zones[0].expect: unknown key, did you mean expected?"],
+        ),
+        (
+            "clients:\n- name: x\n  sufixes: [a.b]\n  labels: {}",
+            [
+                "line 2: clients[0].suffixes: is required",
+                "line 3: clients[0].sufixes: unknown key, did you mean suffixes?",
+                "line 4: clients[0].labels: unknown key",
+            ],
+        ),
         (
             "zones:\n- nam: a.b",
             ["line 2: zones[0].name: is required", "line 2: zones[0].nam: unknown key, did you mean name?"],
@@ -203,6 +266,14 @@ def test_good(text: str, path: str, expected: object) -> None:
         ("zones: [{name: }]", ["line 1: zones[0].name: must be text: put it in quotes"]),
         ("zones: [{name: a.b, dns_servers: }]", ["line 1: zones[0].dns_servers: must be a list"]),
         ("zones: [{name: a.b, dns_servers: []}]", ["line 1: zones[0].dns_servers: must not be empty"]),
+        ("zones:\n- name: a.b\n  expected:", ["line 3: zones[0].expected: must be a list"]),
+        ("zones: [{name: a.b, expected: kms1}]", ["line 1: zones[0].expected: must be a list"]),
+        (
+            "zones: [{name: a.b, expected: [5, no]}]",
+            [f"line 1: zones[0].expected[{i}]: must be text: put it in quotes" for i in range(2)],
+        ),
+        (ZONE + "clients:", ["line 2: clients: must be a list"]),
+        (ZONE + "clients: [x]", ["line 2: clients[0]: must be a mapping"]),
         ("zones: [{name: a.b, labels: }]", ["line 1: zones[0].labels: must be a mapping"]),
         ("hosts: [5, no, [a]]", [f"line 1: hosts[{i}]: must be text: put it in quotes" for i in range(3)]),
         (ZONE + "dns:", ["line 2: dns: must be a mapping"]),
@@ -210,6 +281,9 @@ def test_good(text: str, path: str, expected: object) -> None:
         (ZONE + "dns: {attempts: yes}", ["line 2: dns.attempts: must be a whole number"]),
         (ZONE + "dns: {attempts: 2.0}", ["line 2: dns.attempts: must be a whole number"]),
         (ZONE + "dns: {attempts: '2'}", ["line 2: dns.attempts: must be a whole number"]),
+        (ZONE + "probe: {rpc_bind: 'true'}", ["line 2: probe.rpc_bind: must be true or false"]),
+        (ZONE + "probe: {rpc_bind: 1}", ["line 2: probe.rpc_bind: must be true or false"]),
+        (ZONE + "probe:\n  rpc_bind:", ["line 3: probe.rpc_bind: must be true or false"]),
         # Numbers
         (ZONE + "dns: {attempts: 0}", ["line 2: dns.attempts: must be at least 1"]),
         (ZONE + "dns: {attempts: 11}", ["line 2: dns.attempts: must be at most 10"]),
@@ -331,6 +405,74 @@ def test_good(text: str, path: str, expected: object) -> None:
             "zones:\n- name: a.b\n- name: A.B.",
             ["line 3: zones[1].name: is the same as zones[0].name on line 2"],
         ),
+        (
+            "zones:\n- {name: a.b, expected: [k]}\n- name: c.d\n  expected:\n  - K.\n  - k:1689\n  - k:1688",
+            ["line 7: zones[1].expected[2]: is the same as zones[1].expected[0] on line 5"],
+        ),
+        (
+            "zones: [{name: a.b, expected: [10.1.2.3, '10.1.2.3:1688', '2001:db8::5', '[::1]:1688']}]",
+            [f"line 1: zones[0].expected[{i}]: {NO_RECORD}" for i in range(4)],
+        ),
+        (
+            "zones: [{name: a.b, expected: [10.1.2.300, 'kms1:', kms1:0, '[kms1]:1688', '', '!']}]",
+            [
+                f"line 1: zones[0].expected[0]: {NO_RECORD}",
+                "line 1: zones[0].expected[1]: has a port that is not between 1 and 65535: ''",
+                "line 1: zones[0].expected[2]: has a port that is not between 1 and 65535: '0'",
+                "line 1: zones[0].expected[3]: 'kms1' in brackets is not an IPv6 address",
+                "line 1: zones[0].expected[4]: has an empty label",
+                "line 1: zones[0].expected[5]: has a label with characters that host names may not have: '!'",
+            ],
+        ),
+        # Clients
+        (
+            "clients:\n- suffixes: [a.b]\n- name: x",
+            ["line 2: clients[0].name: is required", "line 3: clients[1].suffixes: is required"],
+        ),
+        (
+            "clients:\n- {name: '', suffixes: }\n- {name: ' x', suffixes: []}\n- {name: 'x ', suffixes: a.b}",
+            [
+                "line 2: clients[0].name: must not be empty",
+                "line 2: clients[0].suffixes: must be a list",
+                "line 3: clients[1].name: must not begin or end with a blank",
+                "line 3: clients[1].suffixes: must not be empty",
+                "line 4: clients[2].name: must not begin or end with a blank",
+                "line 4: clients[2].suffixes: must be a list",
+            ],
+        ),
+        (
+            f"clients:\n- {{name: {'x' * 101}, suffixes: [a..b, 10.1.2.3, 5]}}\n- {{name: 5, suffixes: [x]}}",
+            [
+                "line 2: clients[0].name: is longer than 100 characters",
+                "line 2: clients[0].suffixes[0]: has an empty label",
+                "line 2: clients[0].suffixes[1]: is an IP address, not a domain name",
+                "line 2: clients[0].suffixes[2]: must be text: put it in quotes",
+                "line 3: clients[1].name: must be text: put it in quotes",
+            ],
+        ),
+        (
+            'clients: [{name: "x\\ty", suffixes: [a.b]}]',
+            ["line 1: clients[0].name: holds a character that cannot be shown"],
+        ),
+        (
+            "clients:\n- {name: x, suffixes: [a.b]}\n- {name: x, suffixes: [a.b, c.d, A.B.]}",
+            [
+                "line 3: clients[1].suffixes[2]: is the same as clients[1].suffixes[0] on line 3",
+                "line 3: clients[1].name: is the same as clients[0].name on line 2",
+            ],
+        ),
+        (
+            "clients: [{name: x, suffixes: [a.b], dns_servers: [10.0.0.1, '10.0.0.1:53']}]",
+            ["line 1: clients[0].dns_servers[1]: is the same as clients[0].dns_servers[0] on line 1"],
+        ),
+        (
+            "clients: [{name: x, suffixes: [a.b], dns_servers: []}]",
+            ["line 1: clients[0].dns_servers: must not be empty"],
+        ),
+        (
+            "clients: [{name: x, suffixes: [a.b], dns_servers: }]",
+            ["line 1: clients[0].dns_servers: must be a list"],
+        ),
         # Labels
         (
             "zones:\n- name: a.b\n  labels: {job: x}",
@@ -372,15 +514,20 @@ timeoutt: 1m
 dns:
   attempts: none
   servers: [10.0.0.1, 10.0.0.1]
+probe: {rpc_bind: maybe}
 zones:
   - name: contoso.com
     labels: {team: 5}
   - name: contoso.com
     labels: {le: a}
   - dns_servers: [10.0.0.300]
+    expected: [kms1, 10.0.0.1, kms1]
 hosts:
   - !weird kms1
   - kms1:0
+clients:
+  - suffixes: [contoso.com, contoso.com]
+    nam: x
 forget_after: -1s
 """
     assert problems(text) == [
@@ -389,15 +536,21 @@ forget_after: -1s
         "line 4: timeoutt: unknown key, did you mean timeout?",
         "line 6: dns.attempts: must be a whole number",
         "line 7: dns.servers[1]: is the same as dns.servers[0] on line 7",
-        "line 10: zones[0].labels.team: must be text: put it in quotes",
-        "line 11: zones[1].name: is the same as zones[0].name on line 9",
-        "line 12: zones[1].labels.le: is a label that Prometheus itself uses",
-        f"line 12: zones[1].labels: {SAME_KEYS} zones[0].labels on line 10, but differs in 'le', 'team'",
-        "line 13: zones[2].name: is required",
-        f"line 13: zones[2].dns_servers[0]: '10.0.0.300' {NO_SERVER}",
-        "line 15: hosts[0]: has the YAML tag '!weird', which is not allowed",
-        "line 16: hosts[1]: has a port that is not between 1 and 65535: '0'",
-        "line 17: forget_after: must not be negative",
+        "line 8: probe.rpc_bind: must be true or false",
+        "line 11: zones[0].labels.team: must be text: put it in quotes",
+        "line 12: zones[1].name: is the same as zones[0].name on line 10",
+        "line 13: zones[1].labels.le: is a label that Prometheus itself uses",
+        f"line 13: zones[1].labels: {SAME_KEYS} zones[0].labels on line 11, but differs in 'le', 'team'",
+        "line 14: zones[2].name: is required",
+        f"line 14: zones[2].dns_servers[0]: '10.0.0.300' {NO_SERVER}",
+        f"line 15: zones[2].expected[1]: {NO_RECORD}",
+        "line 15: zones[2].expected[2]: is the same as zones[2].expected[0] on line 15",
+        "line 17: hosts[0]: has the YAML tag '!weird', which is not allowed",
+        "line 18: hosts[1]: has a port that is not between 1 and 65535: '0'",
+        "line 20: clients[0].name: is required",
+        "line 20: clients[0].suffixes[1]: is the same as clients[0].suffixes[0] on line 20",
+        "line 21: clients[0].nam: unknown key, did you mean name?",
+        "line 22: forget_after: must not be negative",
     ]
 
 
@@ -432,7 +585,7 @@ def test_default() -> None:
 @pytest.mark.parametrize(
     ("zones", "message"),
     [
-        ([], "there is nothing to watch: give zones or hosts"),
+        ([], NOTHING),
         (["."], "zones[0].name: has an empty label"),
     ],
 )
@@ -444,12 +597,25 @@ def test_default_refuses(zones: list[str], message: str) -> None:
 
 
 def test_servers_of() -> None:
-    """A zone is asked at its own DNS servers, or at those of all zones when it names none."""
-    config = parse(b"zones: [{name: a.b}, {name: c.d, dns_servers: [10.0.0.1]}]\ndns: {servers: [10.0.0.2]}")
-    assert [config.servers_of(zone) for zone in config.zones] == [
-        (DnsServer(address="10.0.0.2"),),
-        (DnsServer(address="10.0.0.1"),),
-    ]
+    """Zones and clients have DNS servers of their own, or those of everybody when they name none."""
+    config = parse(
+        b"dns: {servers: [10.0.0.2]}\n"
+        b"zones: [{name: a.b}, {name: c.d, dns_servers: [10.0.0.1]}]\n"
+        b"clients: [{name: x, suffixes: [a.b]}, {name: y, suffixes: [a.b], dns_servers: [10.0.0.3]}]"
+    )
+    default_server, of_zone, of_client = (DnsServer(address=f"10.0.0.{last}") for last in (2, 1, 3))
+    assert [config.servers_of(zone) for zone in config.zones] == [(default_server,), (of_zone,)]
+    assert [config.servers_of(client) for client in config.clients] == [(default_server,), (of_client,)]
+
+
+def test_values_by_themselves() -> None:
+    """What a person types elsewhere is read as it would be from the file."""
+    assert parse_zone("Contoso.com.") == "contoso.com"
+    assert parse_host("KMS1:1689") == Host(target="kms1", port=1689)
+    assert parse_server("[2001:DB8::53]:5353") == DnsServer(address="2001:db8::53", port=5353)
+    assert parse_duration("1m30s") == 90.0
+    with pytest.raises(ValueError, match="has an empty label"):
+        parse_zone("contoso..com")
 
 
 def test_schema_is_current() -> None:
@@ -461,13 +627,55 @@ def test_schema_is_current() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        ZONE + "probe: {rpc_bind: }",
+        ZONE + "probe: {rpc_bind: 1}",
+        "zones: [{name: a.b, expected: }]",
+        "zones: [{name: a.b, expected: kms1}]",
+        "zones: [{name: a.b, expected: [kms1, kms1]}]",
+        "zones: [{name: a.b, expected: [10.1.2.3]}]",
+        "zones: [{name: a.b, expected: ['10.1.2.3:1688']}]",
+        "zones: [{name: a.b, expected: ['2001:db8::5']}]",
+        "zones: [{name: a.b, expected: ['kms1:']}]",
+        "clients: ",
+        "clients: [{name: x}]",
+        "clients: [{suffixes: [a.b]}]",
+        "clients: [{name: x, suffixes: [a.b], labels: {}}]",
+        "clients: [{name: '', suffixes: [a.b]}]",
+        "clients: [{name: 'x ', suffixes: [a.b]}]",
+        f"clients: [{{name: {'x' * 101}, suffixes: [a.b]}}]",
+        "clients: [{name: x, suffixes: []}]",
+        "clients: [{name: x, suffixes: [a.b, a.b]}]",
+        "clients: [{name: x, suffixes: [a.b], dns_servers: }]",
+        "clients: [{name: x, suffixes: [a.b], dns_servers: []}]",
+    ],
+)
+def test_schema_refuses(text: str) -> None:
+    """What an editor can see to be wrong is refused by the schema as by the program."""
+    assert problems(text)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(text), json_schema())
+
+
 def test_sample() -> None:
-    """The sample file is good, valid by the schema, and all defaults but for zones and hosts."""
+    """The sample file is good, valid by the schema, and all defaults but for what is watched."""
     config = parse(SAMPLE)
     jsonschema.validate(yaml.safe_load(SAMPLE), json_schema())
-    assert config.model_copy(update={"zones": (), "hosts": ()}) == default(["a.b"]).model_copy(
+    assert config.model_copy(update={"zones": (), "hosts": (), "clients": ()}) == default(["a.b"]).model_copy(
         update={"zones": ()}
     )
+    assert config.zones[0].expected is None
+    assert config.zones[1].expected == (
+        Host(target="kms1.contoso.com", port=1688),
+        Host(target="kms2.contoso.com", port=1689),
+    )
+    [client] = config.clients
+    assert client.name == "branch-workgroup"
+    assert client.suffixes == ("branch.contoso.com", "contoso.com")
+    assert client.dns_servers == (DnsServer(address="10.9.0.53"),)
     assert config.hosts == (
         Host(target="kms-dr.contoso.com", port=1688),
         Host(target="10.1.2.3", port=1688),
@@ -480,7 +688,7 @@ def test_sample_is_complete() -> None:
     schema = json_schema()
     sample = yaml.safe_load(SAMPLE)
     sections = {"Dns": [sample["dns"]], "Probe": [sample["probe"]], "Limits": [sample["limits"]]}
-    sections["Zone"] = sample["zones"]
+    sections |= {"Zone": sample["zones"], "Client": sample["clients"]}
     assert set(sample) == set(schema["properties"])
     assert set(sections) == set(schema["$defs"])
     for name, definition in schema["$defs"].items():
@@ -499,7 +707,7 @@ def is_refused_or_valid(text: bytes) -> None:
     except ConfigError as error:
         reasons = str(error)
     else:
-        assert config.zones or config.hosts
+        assert config.zones or config.hosts or config.clients
         jsonschema.validate(yaml.safe_load(text.decode("utf-8-sig")), json_schema())
         return
     assert reasons.encode()
@@ -534,14 +742,18 @@ KEYS = st.sampled_from(
         "servers",
         "attempts",
         "probe",
+        "rpc_bind",
         "networks",
         "ports",
         "limits",
         "zones",
         "name",
         "dns_servers",
+        "expected",
         "labels",
         "hosts",
+        "clients",
+        "suffixes",
         "job",
         "x",
         "<<",
@@ -564,11 +776,15 @@ VALUES = st.recursive(
 )
 SECTIONS = {
     "dns": st.dictionaries(st.sampled_from(["servers", "attempts"]), VALUES),
-    "probe": st.dictionaries(st.sampled_from(["networks", "ports", "address_families"]), VALUES),
+    "probe": st.dictionaries(st.sampled_from(["rpc_bind", "networks", "ports", "address_families"]), VALUES),
     "zones": st.lists(
-        st.dictionaries(st.sampled_from(["name", "dns_servers", "labels"]), VALUES), max_size=3
+        st.dictionaries(st.sampled_from(["name", "dns_servers", "expected", "labels"]), VALUES), max_size=3
     ),
     "hosts": st.lists(SCALARS, max_size=3),
+    "clients": st.lists(
+        st.fixed_dictionaries({"name": SCALARS, "suffixes": VALUES}, optional={"dns_servers": VALUES}),
+        max_size=3,
+    ),
     "interval": SCALARS,
     "timeout": SCALARS,
 }

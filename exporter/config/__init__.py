@@ -15,11 +15,13 @@ files, and it does not decide when to load one. `yaml` is imported nowhere else.
 from collections.abc import Iterable
 
 from exporter.config.problems import ConfigError, Problem
-from exporter.config.schema import Config, Dns, Limits, Probe, Zone, json_schema
+from exporter.config.schema import Client, Config, Dns, Limits, Probe, Zone, json_schema
 from exporter.config.source import Document, read
 from exporter.config.validation import load
+from exporter.config.values import parse_duration, parse_host, parse_server, parse_zone
 
 __all__ = [
+    "Client",
     "Config",
     "ConfigError",
     "Dns",
@@ -30,6 +32,10 @@ __all__ = [
     "default",
     "json_schema",
     "parse",
+    "parse_duration",
+    "parse_host",
+    "parse_server",
+    "parse_zone",
 ]
 
 

@@ -37,26 +37,38 @@ def _duration(smallest: float, message: str) -> PlainValidator:
     return PlainValidator(validate)
 
 
-def _not_empty(value: object) -> object:
-    # Not min_length: pydantic counts only good items, and so would call a list of bad ones empty.
-    if value is None or value == ():
-        msg = "must be a list" if value is None else "must not be empty"
+def _not_null(value: object) -> object:
+    if value is None:
+        msg = "must be a list"
         raise ValueError(msg)
     return value
+
+
+def _not_empty(value: object) -> object:
+    # Not min_length: pydantic counts only good items, and so would call a list of bad ones empty.
+    if value == ():
+        msg = "must not be empty"
+        raise ValueError(msg)
+    return _not_null(value)
 
 
 def _without_default(schema: dict[str, Any]) -> None:
     del schema["default"]  # null, which the file may not hold
 
 
-def _string(pattern: str, *examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
+def _string(pattern: str, *examples: str, **more: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples), **more})
+
+
+def _list(item: WithJsonSchema, **more: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "array", "items": item.json_schema, **more, "uniqueItems": True})
 
 
 _DURATION_SCHEMA = _string(values.DURATION_PATTERN, "5s", "1m30s", "24h")
 _SERVER_SCHEMA = _string(
     values.SERVER_PATTERN, "system", "authoritative", "10.0.0.10", "10.0.0.10:5353", "[2001:db8::53]:5353"
 )
+_EXPECTED_SCHEMA = _string(values.EXPECTED_PATTERN, "kms1.contoso.com", "kms2.contoso.com:1689")
 _LABELS_SCHEMA: dict[str, Any] = {
     "type": "object",
     "propertyNames": {
@@ -73,6 +85,9 @@ Address = Annotated[
     str, _text(values.parse_address), _string(values.ADDRESS_PATTERN, "10.1.2.3", "2001:db8::5")
 ]
 Server = Annotated[ServerSelector, _text(values.parse_server), _SERVER_SCHEMA]
+OwnServers = Annotated[
+    tuple[Server, ...] | None, BeforeValidator(_not_empty), _list(_SERVER_SCHEMA, minItems=1)
+]
 Network = Annotated[
     values.IPNetwork,
     _text(values.parse_network),
@@ -83,10 +98,16 @@ AddressFamily = Annotated[
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ZoneName = Annotated[str, _text(values.parse_zone), _string(r"^\S+$", "contoso.com")]
+ExpectedHost = Annotated[Host, _text(values.parse_expected), _EXPECTED_SCHEMA]
 StaticHost = Annotated[
     Host,
     _text(values.parse_host),
     _string(r"^\S+$", "kms.contoso.com", "kms.contoso.com:1689", "10.1.2.3", "[2001:db8::5]:1688"),
+]
+ClientName = Annotated[
+    str,
+    _text(values.parse_client),
+    _string(values.CLIENT_PATTERN, "branch-workgroup", maxLength=values.MAX_CLIENT),
 ]
 LabelName = Annotated[str, _text(values.parse_label)]
 
@@ -116,6 +137,9 @@ class Dns(_Section):
 class Probe(_Section):
     """How hosts are probed, and which addresses may be."""
 
+    rpc_bind: bool = Field(
+        default=True, description="After the TCP handshake, ask whether the KMS RPC interface is there."
+    )
     address_families: Annotated[tuple[AddressFamily, ...], BeforeValidator(_not_empty)] = Field(
         default=tuple(map(str, Family)),
         validate_default=True,
@@ -156,15 +180,17 @@ class Zone(_Section):
     """A DNS domain in which clients look up KMS hosts."""
 
     name: ZoneName = Field(description="The domain: clients look up _vlmcs._tcp.NAME.")
-    dns_servers: Annotated[
-        tuple[Server, ...] | None,
-        BeforeValidator(_not_empty),
-        WithJsonSchema(
-            {"type": "array", "items": _SERVER_SCHEMA.json_schema, "minItems": 1, "uniqueItems": True}
-        ),
-    ] = Field(
+    dns_servers: OwnServers = Field(
         default=None,
         description="DNS servers to ask for this zone, in place of dns.servers.",
+        json_schema_extra=_without_default,
+    )
+    expected: Annotated[
+        tuple[ExpectedHost, ...] | None, BeforeValidator(_not_null), _list(_EXPECTED_SCHEMA)
+    ] = Field(
+        default=None,
+        description="KMS hosts that should be published here: names, port 1688 unless given. When absent:"
+        " no opinion. When empty: nothing may be published.",
         json_schema_extra=_without_default,
     )
     labels: Annotated[Mapping[LabelName, str], WithJsonSchema(_LABELS_SCHEMA)] = Field(
@@ -175,16 +201,33 @@ class Zone(_Section):
     )
 
 
+class Client(_Section):
+    """A kind of client: where it looks for KMS hosts, and in which order."""
+
+    name: ClientName = Field(description="What to call it: the value of the label client.")
+    suffixes: Annotated[tuple[ZoneName, ...], BeforeValidator(_not_empty)] = Field(
+        description="DNS domains in the order in which it looks them up; the first with records wins.",
+        json_schema_extra={"minItems": 1, "uniqueItems": True},
+    )
+    dns_servers: OwnServers = Field(
+        default=None,
+        description="DNS servers that it asks, in place of dns.servers.",
+        json_schema_extra=_without_default,
+    )
+
+
 class Config(_Section):
     """Configuration of kms-exporter: which KMS zones and hosts to watch, and how."""
 
     model_config = ConfigDict(
         title="kms-exporter configuration",
-        json_schema_extra={"anyOf": [{"required": ["zones"]}, {"required": ["hosts"]}]},
+        json_schema_extra={"anyOf": [{"required": [key]} for key in ("zones", "hosts", "clients")]},
     )
 
     interval: Interval = Field(
-        default="60s", validate_default=True, description="How often every zone and static host is checked."
+        default="60s",
+        validate_default=True,
+        description="How often every zone, static host and kind of client is checked.",
     )
     timeout: Timeout = Field(
         default="5s",
@@ -212,10 +255,13 @@ class Config(_Section):
         " port 1688 unless given. They are not looked up in any zone.",
         json_schema_extra={"uniqueItems": True},
     )
+    clients: tuple[Client, ...] = Field(
+        default=(), description="Kinds of clients that search several domains, and how they do."
+    )
 
-    def servers_of(self, zone: Zone) -> tuple[ServerSelector, ...]:
-        """The DNS servers to ask for a zone."""
-        return zone.dns_servers or self.dns.servers
+    def servers_of(self, subject: Zone | Client) -> tuple[ServerSelector, ...]:
+        """The DNS servers to ask for a zone, or that a kind of client asks."""
+        return subject.dns_servers or self.dns.servers
 
 
 def json_schema() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from exporter.config import values
 from exporter.config.problems import ConfigError, Path, Problem, show, show_path
-from exporter.config.schema import Config, Dns, Limits, Probe, Zone
+from exporter.config.schema import Client, Config, Dns, Limits, Probe, Zone
 from exporter.config.source import Document
 from exporter.model import Family, family_of
 
@@ -25,6 +25,7 @@ _MESSAGES = {
     "tuple_type": "must be a list",
     "string_type": "must be text: put it in quotes",
     "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "value_error": "{error}",
@@ -35,6 +36,7 @@ _SECTIONS: Mapping[Path, type[BaseModel]] = {
     ("probe",): Probe,
     ("limits",): Limits,
     ("zones", "*"): Zone,
+    ("clients", "*"): Client,
 }
 _SETS: Mapping[Path, Callable[[str], Hashable]] = {
     ("dns", "servers"): values.parse_server,
@@ -42,8 +44,15 @@ _SETS: Mapping[Path, Callable[[str], Hashable]] = {
     ("probe", "networks"): values.parse_network,
     ("probe", "ports"): int,
     ("hosts",): values.parse_host,
+    ("zones", "*", "dns_servers"): values.parse_server,
+    ("zones", "*", "expected"): values.parse_expected,
+    ("clients", "*", "suffixes"): values.parse_zone,
+    ("clients", "*", "dns_servers"): values.parse_server,
 }
-"""The lists in which nothing may stand twice."""
+"""The lists in which nothing may stand twice; `*` is each item of a list."""
+_NAMED: Mapping[str, Callable[[str], Hashable]] = {"zones": values.parse_zone, "clients": values.parse_client}
+"""The lists in which no two items may have the same name."""
+_WATCHED = ("zones", "hosts", "clients")
 _LONGEST_TYPO = 40
 _MOST_SHOWN = 5
 _ONE_EACH = "there may be one IPv4 and one IPv6 address, and of this kind there is already"
@@ -92,20 +101,16 @@ def _suggestion(path: Path) -> str:
 def _cross_check(document: Document) -> Iterator[tuple[Path, str]]:
     if not isinstance(document.data, dict):
         return
-    if document.data.get("zones", ()) == document.data.get("hosts", ()) == ():
-        yield (), "there is nothing to watch: give zones or hosts"
+    if all(document.data.get(key, ()) == () for key in _WATCHED):
+        yield (), "there is nothing to watch: give zones, hosts or clients"
     yield from _timeout(document.data)
     yield from _repeated(document, _items(document, "source_addresses"), _family, _ONE_EACH)
-    for path, parse in _SETS.items():
-        yield from _repeated(document, _items(document, *path), parse)
-    zones = _items(document, "zones")
-    for path, _ in zones:
-        yield from _repeated(document, _items(document, *path, "dns_servers"), values.parse_server)
-    names = [
-        ((*path, "name"), zone["name"]) for path, zone in zones if isinstance(zone, dict) and "name" in zone
-    ]
-    yield from _repeated(document, names, values.parse_zone)
-    yield from _label_keys(document, zones)
+    for pattern, parse in _SETS.items():
+        for path in _matching(document, pattern):
+            yield from _repeated(document, _items(document, *path), parse)
+    for key, parse in _NAMED.items():
+        yield from _repeated(document, _names(document, key), parse)
+    yield from _label_keys(document, _items(document, "zones"))
 
 
 def _timeout(data: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
@@ -156,6 +161,24 @@ def _label_keys(document: Document, zones: Items) -> Iterator[tuple[Path, str]]:
             differing = sorted(first[1].symmetric_difference(labels))
             keys = ", ".join(map(show, differing[:_MOST_SHOWN]))
             yield path, f"must have the same keys as {_reference(document, first[0])}, but differs in {keys}"
+
+
+def _matching(document: Document, pattern: Path) -> Iterator[Path]:
+    """The paths of a pattern in which one step at most may be `*`."""
+    if "*" not in pattern:
+        yield pattern
+        return
+    star = pattern.index("*")
+    for path, _ in _items(document, *pattern[:star]):
+        yield *path, *pattern[star + 1 :]
+
+
+def _names(document: Document, key: str) -> Items:
+    return [
+        ((*path, "name"), item["name"])
+        for path, item in _items(document, key)
+        if isinstance(item, dict) and "name" in item
+    ]
 
 
 def _items(document: Document, *path: str | int) -> Items:

@@ -30,8 +30,11 @@ _MAX_DURATION_MS = 2**63 / 1e6
 
 ADDRESS_PATTERN = r"^[0-9A-Fa-f.:]+(%[0-9A-Za-z._-]+)?$"
 SERVER_PATTERN = r"^(system|authoritative|\[?[0-9A-Fa-f.:]+(%[0-9A-Za-z._-]+)?\]?(:[0-9]{1,5})?)$"
+EXPECTED_PATTERN = r"^(?![0-9.]+(:|$))[^\s:]+(:[0-9]{1,5})?$"
 NETWORK_PATTERN = r"^[0-9A-Fa-f.:]+(/[0-9.]+)?$"
 LABEL_PATTERN = "^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$"
+CLIENT_PATTERN = r"^\S(.*\S)?$"
+MAX_CLIENT = 100
 
 _SCOPE = re.compile("[0-9A-Za-z._-]{1,15}")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::([^:]*))?")
@@ -137,6 +140,30 @@ def _parse_target(host: str) -> str:
     name = names.parse_name(host)
     # What ends in a number is an address or a slip of the pen: https://url.spec.whatwg.org/#ends-in-a-number-checker
     return parse_address(host) if _ENDS_IN_NUMBER.fullmatch(name) else name
+
+
+def parse_expected(text: str) -> Host:
+    """Read a host that a record can name, with an optional port: not an address (RFC 2782, "Target")."""
+    host, port = _split_port(text)
+    if ":" in host or _ENDS_IN_NUMBER.fullmatch(name := names.parse_name(host)):
+        msg = "must be a name, for a record cannot hold an IP address"
+        raise ValueError(msg)
+    return Host(target=name, port=KMS_PORT if port is None else port)
+
+
+def parse_client(text: str) -> str:
+    """Check the name of a kind of client, which is shown to people and becomes a label value."""
+    if not text:
+        msg = "must not be empty"
+    elif len(text) > MAX_CLIENT:
+        msg = f"is longer than {MAX_CLIENT} characters"
+    elif not text.isprintable():
+        msg = "holds a character that cannot be shown"
+    elif text != text.strip():
+        msg = "must not begin or end with a blank"
+    else:
+        return text
+    raise ValueError(msg)
 
 
 def parse_zone(text: str) -> str:
