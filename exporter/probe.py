@@ -1,8 +1,12 @@
-"""One endpoint, one TCP handshake: whether it completes, how long the kernel says it took, or why not.
+"""One endpoint: does a TCP handshake complete, does KMS answer an RPC bind, how long did it take, or why not.
 
 Takes a literal address and gives a value object; resolves no names, keeps no memory, registers no metric.
+Whatever a peer sends, it costs a timeout for each step at most, and a buffer of one RPC fragment. It never
+gets a request, so it cannot be made to activate anything.
+
 The round trip comes from `struct tcp_info` (tcp(7), https://man7.org/linux/man-pages/man7/tcp.7.html; the
-layout is that of include/uapi/linux/tcp.h), because a clock in user space also measures the event loop.
+layout is that of include/uapi/linux/tcp.h), and the arrival of an answer from SO_TIMESTAMPNS (socket(7)),
+because a clock in user space also measures the event loop.
 """
 
 import asyncio
@@ -10,23 +14,29 @@ import ipaddress
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from exporter.failures import classify_probe
+from exporter import rpc
+from exporter.failures import classify_bind, classify_probe
 from exporter.model import Endpoint, ProbeFailure, ProbeResult
-from exporter.sockets import open_socket, socket_address
+from exporter.sockets import SocketAddress, open_socket, socket_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_TCP_INFO = struct.Struct("=68xI28xI")  # tcpi_rtt at byte 68, tcpi_total_retrans at byte 100
+_TCP_INFO = struct.Struct("=B67xI28xI")  # tcpi_state, tcpi_rtt at byte 68, tcpi_total_retrans at byte 100
+_CONNECTED = frozenset({1, 8})  # TCP_ESTABLISHED, and TCP_CLOSE_WAIT where the peer has hung up since
 _MICROSECONDS_PER_SECOND = 1e6
+_SO_TIMESTAMPNS = 35  # of Linux (socket(7)): the kernel says when what is received had arrived
+_TIMESPEC = struct.Struct("@ll")
+_NANOSECONDS_PER_SECOND = 1e9
 
 
 class Handshake(NamedTuple):
-    """What the kernel knows of a handshake; `rtt_seconds` is 0 where it does not tell."""
+    """What a TCP handshake came to; `seconds` is None when it failed."""
 
-    rtt_seconds: float
+    failure: ProbeFailure | None
+    seconds: float | None
     syn_retransmits: int
 
 
@@ -48,34 +58,33 @@ def is_allowed(address: str, port: int, *, networks: Sequence[Network], ports: S
 
 
 async def probe(
-    endpoint: Endpoint, *, timeout_seconds: float, source_address: str | None = None
+    endpoint: Endpoint, *, timeout_seconds: float, rpc_bind: bool, source_address: str | None = None
 ) -> ProbeResult:
-    """Connect to one endpoint and hang up.
+    """Connect to one endpoint, bind to the KMS interface if `rpc_bind` says so, and hang up.
 
-    The socket is closed when this returns or is cancelled, whatever happened. Never raises for a failure
-    of the network or of this machine's resources: that is the result's `failure`.
+    `timeout_seconds` is for each of the two steps. The socket is closed when this returns or is cancelled,
+    whatever happened. Never raises for a failure of the network or of this machine's resources: that is the
+    result's `failure`.
     """
-    failure = None
-    handshake = Handshake(0.0, 0)
-    elapsed_seconds = 0.0
     try:
         with open_socket(endpoint.address, socket.SOCK_STREAM, source_address=source_address) as sock:
             address = socket_address(endpoint.address, endpoint.port)
-            start = time.perf_counter()
-            try:
-                async with asyncio.timeout(timeout_seconds):
-                    await asyncio.get_running_loop().sock_connect(sock, address)
-                elapsed_seconds = time.perf_counter() - start
-            finally:
-                handshake = _read_handshake(sock)
+            handshake = await _connect(sock, address, timeout_seconds)
+            if rpc_bind and handshake.failure is None:
+                failure, rpc_bind_seconds = await _bind(sock, timeout_seconds)
+            else:
+                failure, rpc_bind_seconds = handshake.failure, None
     except OSError as error:
-        failure = classify_probe(error)
+        return not_probed(endpoint, classify_probe(error))
+    if rpc_bind and failure is ProbeFailure.CONNECTION_RESET:  # after the handshake: before, it is a refusal
+        failure = ProbeFailure.RPC_CLOSED
     return ProbeResult(
         endpoint=endpoint,
         finished_at=time.time(),
         finished_monotonic=time.monotonic(),
         failure=failure,
-        connect_seconds=None if failure else handshake.rtt_seconds or elapsed_seconds,
+        connect_seconds=handshake.seconds,
+        rpc_bind_seconds=rpc_bind_seconds,
         syn_retransmits=handshake.syn_retransmits,
     )
 
@@ -87,10 +96,86 @@ def not_probed(endpoint: Endpoint, failure: ProbeFailure) -> ProbeResult:
     )
 
 
-def _read_handshake(sock: socket.socket) -> Handshake:
+async def _connect(sock: socket.socket, address: SocketAddress, timeout_seconds: float) -> Handshake:
+    failure = None
+    start = time.perf_counter()
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await asyncio.get_running_loop().sock_connect(sock, address)
+    except OSError as error:
+        failure = classify_probe(error)
+    elapsed_seconds = time.perf_counter() - start
+    state, rtt_seconds, syn_retransmits = _read_tcp_info(sock)
+    if failure is ProbeFailure.TIMEOUT and state in _CONNECTED:  # it was this process that was late
+        failure = None
+    return Handshake(failure, None if failure else rtt_seconds or elapsed_seconds, syn_retransmits)
+
+
+async def _bind(sock: socket.socket, timeout_seconds: float) -> tuple[ProbeFailure | None, float | None]:
+    """Bind to the KMS interface on a new connection; gives what it failed with, or how long it took.
+
+    Follows C706, 12.6.4: https://pubs.opengroup.org/onlinepubs/9629399/chap12.htm.
+    """
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            sent, start = time.time(), time.perf_counter()
+            await asyncio.get_running_loop().sock_sendall(sock, rpc.BIND)
+            answer, arrived = await _receive_answer(sock)
+            elapsed_seconds = time.perf_counter() - start
+    except OSError as error:
+        return classify_bind(error), None
+    failure = rpc.judge(answer) if answer else ProbeFailure.RPC_CLOSED
+    if failure:
+        return failure, None
+    if arrived and 0 < arrived - sent < elapsed_seconds:  # else the clock was set meanwhile
+        return None, arrived - sent
+    return None, elapsed_seconds
+
+
+async def _receive_answer(sock: socket.socket) -> tuple[bytes | None, float | None]:
+    """Receive one fragment, or as much of something else as shows that it is none; None if it ends early.
+
+    Gives also when the last of it arrived, in Unix time, where the kernel tells.
+    """
+    received, arrived = b"", None
+    while missing := rpc.bytes_missing(received):
+        await _readable(sock)
+        try:
+            part, ancillary, _, _ = sock.recvmsg(missing, socket.CMSG_SPACE(_TIMESPEC.size))
+        except BlockingIOError:  # woken up for nothing
+            continue
+        if not part:
+            return None, None
+        received += part
+        arrived = _read_timestamp(ancillary)
+    return received, arrived
+
+
+async def _readable(sock: socket.socket) -> None:
+    """Wait until there is something to receive."""
+    loop = asyncio.get_running_loop()
+    readable = loop.create_future()
+    loop.add_reader(sock, lambda: None if readable.done() else readable.set_result(None))
+    try:
+        await readable
+    finally:
+        loop.remove_reader(sock)
+
+
+def _read_timestamp(ancillary: Iterable[tuple[int, int, bytes]]) -> float | None:
+    for level, kind, data in ancillary:
+        if (level, kind, len(data)) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS, _TIMESPEC.size):
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            return float(seconds + nanoseconds / _NANOSECONDS_PER_SECOND)
+    return None
+
+
+def _read_tcp_info(sock: socket.socket) -> tuple[int, float, int]:
+    """Read the state of a connection, its round trip in seconds and the SYNs sent again; 0 where unknown."""
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-        rtt_microseconds, retransmits = _TCP_INFO.unpack(info)
+        state, rtt_microseconds, retransmits = _TCP_INFO.unpack(info)
     except (AttributeError, OSError, struct.error):  # not Linux, or a kernel that tells less
-        return Handshake(0.0, 0)
-    return Handshake(rtt_microseconds / _MICROSECONDS_PER_SECOND, retransmits)
+        return 0, 0.0, 0
+    return state, rtt_microseconds / _MICROSECONDS_PER_SECOND, retransmits

@@ -7,6 +7,9 @@ import socket
 
 from exporter.model import Family, family_of
 
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+"""An address as connect takes it: for IPv6 with flow label and scope where it has a scope."""
+
 _FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 _BIND_ADDRESS_NO_PORT = (socket.IPPROTO_IP, 24)
 """IP_BIND_ADDRESS_NO_PORT of Linux (ip(7)): connect chooses the port, so one serves many destinations."""
@@ -26,7 +29,7 @@ def open_socket(address: str, kind: socket.SocketKind, *, source_address: str | 
     return sock
 
 
-def socket_address(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+def socket_address(address: str, port: int) -> SocketAddress:
     """Give the address as connect takes it; a scope such as `%eth0` (RFC 4007, 11) goes apart."""
     host, _, scope = address.partition("%")
     if not scope:
