@@ -1,0 +1,153 @@
+"""What a Windows client would meet, worked out from what was seen: verdicts, likely errors, chances, advice.
+
+Pure functions of a snapshot: no I/O, no clock, no memory. So a page, a scrape and the check command say the
+same of the same observations.
+
+| module | holds |
+| --- | --- |
+| findings | what a diagnosis consists of |
+| verdicts | the ladder: how far a client gets |
+| errors | the Windows error that it is likely to show |
+| selection | the chance that its first attempt works |
+| profiles | which of several suffixes a client ends up with |
+| ladder | the same, rung by rung, for people |
+| advice | what to do next |
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from exporter.diagnosis.advice import NextStep, Place, advise, advise_static, remark
+from exporter.diagnosis.errors import Certainty, ErrorCode, LikelyError, likely_error
+from exporter.diagnosis.findings import (
+    ClientDiagnosis,
+    Diagnosis,
+    ServerDiagnosis,
+    StaticDiagnosis,
+    ZoneDiagnosis,
+)
+from exporter.diagnosis.ladder import Mark, Rung, show_milliseconds, static_ladder, zone_ladder
+from exporter.diagnosis.profiles import SuffixSight, judge_profile
+from exporter.diagnosis.selection import Selection, first_attempt
+from exporter.diagnosis.verdicts import HostSight, Verdict, judge
+from exporter.model import NOT_AVAILABLE, Endpoint, Host, ProbeResult, SrvLookup, TargetLookup
+from exporter.state import ClientView, ServerView, Snapshot, StaticHostView, ZoneView
+
+__all__ = [
+    "Certainty",
+    "ClientDiagnosis",
+    "Diagnosis",
+    "ErrorCode",
+    "HostSight",
+    "LikelyError",
+    "Mark",
+    "NextStep",
+    "Place",
+    "Rung",
+    "Selection",
+    "ServerDiagnosis",
+    "StaticDiagnosis",
+    "Verdict",
+    "ZoneDiagnosis",
+    "advise",
+    "advise_static",
+    "diagnose",
+    "remark",
+    "show_milliseconds",
+    "static_ladder",
+    "zone_ladder",
+]
+
+
+def diagnose(snapshot: Snapshot) -> Diagnosis:
+    """Work out what clients meet by everything in a snapshot; what has no result yet is left out."""
+    sights = _Sights(snapshot)
+    return Diagnosis(
+        zones=tuple(_zone(view, sights) for view in snapshot.zones),
+        static_hosts=tuple(each for view in snapshot.static_hosts for each in _static(view, sights)),
+        clients=tuple(each for view in snapshot.clients for each in _client(view, sights)),
+    )
+
+
+class _Sights:
+    """Finds what was seen of a host through a DNS server."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._lookups = {(label, lookup.target): lookup for label, lookup in snapshot.targets}
+        self._probes = {view.endpoint: view.last for view in snapshot.endpoints}
+
+    def of(self, hosts: Iterable[Host], dns_server: str) -> tuple[HostSight, ...]:
+        return tuple(self._of(host, dns_server) for host in dict.fromkeys(hosts))
+
+    def _of(self, host: Host, dns_server: str) -> HostSight:
+        lookup = self._lookups.get((dns_server, host.target))
+        return HostSight(host=host, lookup=lookup, probes=self._probes_of(host, lookup))
+
+    def _probes_of(self, host: Host, lookup: TargetLookup | None) -> tuple[ProbeResult, ...]:
+        addresses = lookup.addresses if lookup else ()
+        endpoints = (Endpoint(target=host.target, port=host.port, address=address) for address in addresses)
+        return tuple(self._probes[each] for each in endpoints if each in self._probes)
+
+
+def _zone(view: ZoneView, sights: _Sights) -> ZoneDiagnosis:
+    absent = sorted(host for host in view.vanished | view.missing if host.target != NOT_AVAILABLE)
+    return ZoneDiagnosis(
+        view=view,
+        servers=tuple(
+            _server(server, server.lookup, absent, sights) for server in view.servers if server.lookup
+        ),
+        agree=_agree(server.lookup for server in view.servers if server.lookup),
+    )
+
+
+def _server(
+    server: ServerView, lookup: SrvLookup, absent: Sequence[Host], sights: _Sights
+) -> ServerDiagnosis:
+    records = server.records or ()
+    hosts = sights.of((r.host for r in records if r.target != NOT_AVAILABLE), server.dns_server)
+    verdict = judge(lookup, hosts)
+    return ServerDiagnosis(
+        dns_server=server.dns_server,
+        lookup=lookup,
+        verdict=verdict,
+        error=likely_error(verdict, lookup.status),
+        first_attempt=first_attempt(lookup.records, {sight.host: sight.works for sight in hosts}),
+        hosts=hosts,
+        absent=sights.of(absent, server.dns_server),
+    )
+
+
+def _agree(lookups: Iterable[SrvLookup]) -> bool | None:
+    """Compare authoritative answers as sets of records: order and TTL are no part of what is published."""
+    published = [lookup.fingerprint for lookup in lookups if lookup.authoritative]
+    return len(set(published)) == 1 if len(published) > 1 else None
+
+
+def _static(view: StaticHostView, sights: _Sights) -> Iterator[StaticDiagnosis]:
+    for dns_server in view.dns_servers:
+        [sight] = sights.of([view.host], dns_server)
+        if sight.lookup:
+            verdict = sight.verdict
+            yield StaticDiagnosis(
+                dns_server=dns_server, sight=sight, verdict=verdict, error=likely_error(verdict)
+            )
+
+
+def _client(view: ClientView, sights: _Sights) -> Iterator[ClientDiagnosis]:
+    suffixes = [_zone(suffix, sights) for suffix in view.suffixes]
+    labels = dict.fromkeys(server.dns_server for suffix in suffixes for server in suffix.servers)
+    for label in labels:
+        seen = [
+            SuffixSight(dns_zone=suffix.view.zone, lookup=server.lookup, verdict=server.verdict)
+            for suffix in suffixes
+            for server in suffix.servers
+            if server.dns_server == label
+        ]
+        verdict, winner = judge_profile(seen)
+        deciding = winner or next((s for s in seen if s.verdict is verdict), seen[0])
+        yield ClientDiagnosis(
+            client=view.client,
+            dns_server=label,
+            verdict=verdict,
+            dns_zone=winner.dns_zone if winner else None,
+            error=likely_error(verdict, deciding.lookup.status),
+        )

@@ -1,0 +1,69 @@
+"""What a diagnosis consists of: values, and nothing that works them out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from exporter.diagnosis.errors import LikelyError
+from exporter.diagnosis.selection import Selection
+from exporter.diagnosis.verdicts import HostSight, Verdict
+from exporter.model import SrvLookup
+from exporter.state import ZoneView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerDiagnosis:
+    """A zone at one DNS server: the last lookup, and what a client meets that uses this server.
+
+    `hosts` are those of the last usable answer, in the order of its records; while lookups fail they are
+    older than `lookup`. `absent` are those that were or should be published, and nowhere are.
+    """
+
+    dns_server: str
+    lookup: SrvLookup
+    verdict: Verdict
+    error: LikelyError | None
+    first_attempt: Mapping[Selection, float]
+    hosts: tuple[HostSight, ...]
+    absent: tuple[HostSight, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneDiagnosis:
+    """A zone at all of its DNS servers.
+
+    `agree` tells whether all authoritative answers hold the same records, None below two of them.
+    """
+
+    view: ZoneView
+    servers: tuple[ServerDiagnosis, ...]
+    agree: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticDiagnosis:
+    """A static host as one DNS server leads to it; `dns_server` is empty for an address."""
+
+    dns_server: str
+    sight: HostSight
+    verdict: Verdict
+    error: LikelyError | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientDiagnosis:
+    """A kind of client at one of its DNS servers; `dns_zone` is the suffix that won, None if none did."""
+
+    client: str
+    dns_server: str
+    verdict: Verdict
+    dns_zone: str | None
+    error: LikelyError | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """All that can be said of a snapshot."""
+
+    zones: tuple[ZoneDiagnosis, ...]
+    static_hosts: tuple[StaticDiagnosis, ...]
+    clients: tuple[ClientDiagnosis, ...]

@@ -1,0 +1,58 @@
+"""Tests of a client's search: the first of its suffixes with records wins."""
+
+import pytest
+
+from exporter.diagnosis import Verdict
+from exporter.diagnosis.profiles import SuffixSight, judge_profile
+from exporter.model import LookupStatus
+from tests.builders import answer, record
+
+PROFILES = [
+    (["ok"], "ok", 0),
+    (["nxdomain"], "srv_missing", None),
+    (["nodata"], "srv_missing", None),
+    (["nxdomain", "nodata"], "srv_missing", None),
+    # the first with records wins, whatever becomes of it
+    (["ok", "ok"], "ok", 0),
+    (["degraded", "ok"], "degraded", 0),
+    (["port_closed", "ok"], "port_closed", 0),
+    (["target_unresolvable", "ok"], "target_unresolvable", 0),
+    (["unknown", "ok"], "unknown", 0),
+    # one without records is skipped
+    (["nxdomain", "ok"], "ok", 1),
+    (["nodata", "ok"], "ok", 1),
+    (["nxdomain", "nodata", "not_kms", "ok"], "not_kms", 2),
+    # one that fails is skipped too
+    (["servfail", "ok"], "ok", 1),
+    (["timeout", "nxdomain", "degraded"], "degraded", 2),
+    (["refused", "port_filtered", "servfail"], "port_filtered", 1),
+    (["ok", "servfail"], "ok", 0),
+    # and shows only when no later one has records
+    (["servfail"], "dns_failed", None),
+    (["servfail", "nxdomain"], "dns_failed", None),
+    (["nxdomain", "unreachable"], "dns_failed", None),
+    (["nodata", "bad_response", "nxdomain"], "dns_failed", None),
+    (["timeout", "refused"], "dns_failed", None),
+    # a lone `.` is a record
+    (["srv_declined"], "srv_declined", 0),
+    (["srv_declined", "ok"], "srv_declined", 0),
+    (["nxdomain", "srv_declined", "ok"], "srv_declined", 1),
+    (["servfail", "srv_declined"], "srv_declined", 1),
+]
+
+
+def suffix_sight(number: int, seen: str) -> SuffixSight:
+    """Build what was seen of a suffix, from how its lookup ended or from the verdict on its records."""
+    if seen in set(LookupStatus) - {LookupStatus.OK}:
+        status = LookupStatus(seen)
+        verdict = Verdict.SRV_MISSING if status.usable else Verdict.DNS_FAILED
+        return SuffixSight(dns_zone=f"{number}.test", lookup=answer(status=status), verdict=verdict)
+    lookup = answer(record(".", 0)) if seen == "srv_declined" else answer(record())
+    return SuffixSight(dns_zone=f"{number}.test", lookup=lookup, verdict=Verdict(seen))
+
+
+@pytest.mark.parametrize(("suffixes", "verdict", "winner"), PROFILES)
+def test_judge_profile(suffixes: list[str], verdict: str, winner: int | None) -> None:
+    """A client ends up with the first suffix that has records, or with none."""
+    seen = [suffix_sight(number, each) for number, each in enumerate(suffixes)]
+    assert judge_profile(seen) == (verdict, None if winner is None else seen[winner])
