@@ -1,26 +1,23 @@
-"""When to look: one loop per zone and per static host, kept in step with the configuration.
+"""When to look: one loop per zone, static host and kind of client, kept in step with the configuration.
 
-Owns the loops and their phases, and decides nothing about what a check is. A zone's phase is a hash of its
-name, so checks spread over the interval, and a restart does not move them.
+Owns the loops and their phases, and decides nothing about what a check is. The phase is a hash of
+the name, so checks spread over the interval, and a restart does not move them.
 """
 
 import asyncio
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
-from exporter.checks import Checker, CheckSettings
+from exporter.checks import Checker
 from exporter.config import Config
-from exporter.model import Host, ServerGroup, ServerSelector, family_of, host_port
-from exporter.state import Change, State, ZoneSettings
+from exporter.model import ServerSelector
+from exporter.state import Change, State
+from exporter.subjects import Check, Subject, check_of, check_settings, configure, show, subjects
 
 log = structlog.get_logger(__name__)
-
-Subject = str | Host
-"""What a loop checks: a zone by name, or a static host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +41,7 @@ class Scheduler:
         A loop that goes on as before is left alone, with its results and its phase. A change of what holds
         for every check starts all of them anew.
         """
-        wanted = _subjects(config)
+        wanted = subjects(config)
         settings = check_settings(config)
         checker = self._checker
         anew = checker is None or checker.settings != settings
@@ -56,13 +53,13 @@ class Scheduler:
             if checker is not None:
                 await checker.close()
             checker = self._checker = Checker(settings)
-        _configure(self._state, config)
+        configure(self._state, config)
         for subject, selectors in wanted.items():
             if subject not in self._loops:
-                check = _check_of(checker, self._state, subject, selectors)
+                name = show(subject)
+                check = check_of(checker, self._state, subject, selectors)
                 task = self._tasks.create_task(
-                    self._run(_name(subject), check, settings.interval_seconds),
-                    name=f"checks of {_name(subject)}",
+                    self._run(name, check, settings.interval_seconds), name=f"checks of {name}"
                 )
                 self._loops[subject] = _Loop(selectors=selectors, task=task)
 
@@ -78,9 +75,7 @@ class Scheduler:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(
-        self, name: str, check: Callable[[], Awaitable[list[Change]]], interval_seconds: float
-    ) -> None:
+    async def _run(self, name: str, check: Check, interval_seconds: float) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
@@ -106,67 +101,6 @@ def next_due(now: float, *, name: str, interval_seconds: float) -> float:
     if phase_seconds + periods * interval_seconds <= now:  # the division was rounded down
         periods += 1
     return phase_seconds + periods * interval_seconds
-
-
-def check_settings(config: Config) -> CheckSettings:
-    """Pick from the configuration what holds for every check alike."""
-    return CheckSettings(
-        interval_seconds=config.interval,
-        timeout_seconds=config.timeout,
-        attempts=config.dns.attempts,
-        source_addresses={family_of(address): address for address in config.source_addresses},
-        address_families=config.probe.address_families,
-        max_concurrency=config.probe.max_concurrency,
-        networks=config.probe.networks,
-        ports=config.probe.ports,
-        records_per_zone=config.limits.records_per_zone,
-        addresses_per_target=config.limits.addresses_per_target,
-    )
-
-
-def _name(subject: Subject) -> str:
-    return host_port(subject.target, subject.port) if isinstance(subject, Host) else subject
-
-
-def _subjects(config: Config) -> Mapping[Subject, tuple[ServerSelector, ...]]:
-    zones: dict[Subject, tuple[ServerSelector, ...]] = {
-        zone.name: config.servers_of(zone) for zone in config.zones
-    }
-    return zones | dict.fromkeys(config.hosts, config.dns.servers)
-
-
-def _configure(state: State, config: Config) -> None:
-    settings = {}
-    for zone in config.zones:
-        selectors = config.servers_of(zone)
-        settings[zone.name] = ZoneSettings(
-            labels=zone.labels,
-            dns_servers=tuple(s.label for s in selectors if not isinstance(s, ServerGroup)),
-            open_ended=any(isinstance(s, ServerGroup) for s in selectors),
-        )
-    state.configure(
-        zones=settings,
-        static_hosts=config.hosts,
-        interval_seconds=config.interval,
-        forget_after_seconds=config.forget_after,
-        vanished_per_zone=config.limits.vanished_per_zone,
-    )
-
-
-def _check_of(
-    checker: Checker, state: State, subject: Subject, selectors: tuple[ServerSelector, ...]
-) -> Callable[[], Awaitable[list[Change]]]:
-    """Bind a subject to its check: what to recall before, and where the result goes."""
-
-    async def check_zone(zone: str) -> list[Change]:
-        return state.apply_zone(await checker.check_zone(zone, selectors, state.memory_of_zone(zone)))
-
-    async def check_host(host: Host) -> list[Change]:
-        return state.apply_host(await checker.check_host(host, selectors, state.memory_of_host(host)))
-
-    if isinstance(subject, Host):
-        return lambda: check_host(subject)
-    return lambda: check_zone(subject)
 
 
 def _log_changes(changes: list[Change]) -> None:

@@ -1,4 +1,4 @@
-"""One check of a zone or static host, from the lookup at every DNS server to a probe of every endpoint.
+"""One check of a zone, static host or client's search, from its DNS servers to a probe of every endpoint.
 
 Composes discovery and probing, shares what several zones have in common, and bounds it all: queries and
 connects in flight, and a deadline for the whole check. What was seen before comes in as `Memory`; what is
@@ -9,16 +9,18 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 
-from exporter.checks.run import CheckSettings, Means, Run, Servers
+from exporter.checks.run import CheckSettings, Means, Run, Servers, merge_servers
 from exporter.discovery import Discovery, Transport
 from exporter.model import (
+    ClientCheck,
+    Groups,
     Host,
     HostCheck,
-    LookupStatus,
     Memory,
+    ProbeResult,
+    Search,
     ServerCheck,
     ServerSelector,
-    SrvLookup,
     TargetLookup,
     ZoneCheck,
     endpoints_of,
@@ -55,15 +57,35 @@ class Checker:
         run = Run(self._means, owner=("zone", zone))
         run.start_probes(memory.endpoints)
         servers = await run.find_servers(zone, selectors, memory.groups)
-        seen = await asyncio.gather(*(run.check_server(zone, server, memory) for server in servers.addresses))
+        seen = await run.check_servers(zone, servers, memory)
+        return _zone_check(run, zone, servers.groups, seen, await run.finish_probes())
+
+    async def check_search(
+        self, search: Search, selectors: Iterable[ServerSelector], memories: Mapping[str, Memory]
+    ) -> ClientCheck:
+        """Look once at all that a kind of client may find: at every suffix, through each of its DNS servers.
+
+        `memories` has one for each suffix. A group stands for the servers that it means for any suffix, since
+        a client asks the same ones for all of them.
+        """
+        run = Run(self._means, owner=("client", search.client))
+        selectors = tuple(selectors)
+        for memory in memories.values():
+            run.start_probes(memory.endpoints)
+        found = await asyncio.gather(
+            *(run.find_servers(suffix, selectors, memories[suffix].groups) for suffix in search.suffixes)
+        )
+        servers = merge_servers(found)
+        seen = await asyncio.gather(
+            *(run.check_servers(suffix, servers, memories[suffix]) for suffix in search.suffixes)
+        )
         probes = await run.finish_probes()
-        return ZoneCheck(
-            zone=zone,
-            finished_at=time.time(),
-            duration_seconds=run.elapsed_seconds,
-            servers=(*seen, *_not_found(servers.missing)),
-            probes=probes,
-            groups=servers.groups,
+        return ClientCheck(
+            client=search.client,
+            suffixes=tuple(
+                _zone_check(run, suffix, servers.groups, checks, probes)
+                for suffix, servers, checks in zip(search.suffixes, found, seen, strict=True)
+            ),
         )
 
     async def check_host(self, host: Host, selectors: Iterable[ServerSelector], memory: Memory) -> HostCheck:
@@ -122,7 +144,18 @@ def _address_itself(address: str) -> TargetLookup:
     return TargetLookup(target=address, addresses=(address,), probed=(address,))
 
 
-def _not_found(missing: Mapping[str, LookupStatus]) -> Iterable[ServerCheck]:
-    for word, status in missing.items():
-        lookup = SrvLookup(status=status, duration_seconds=0.0)
-        yield ServerCheck(dns_server=word, lookup=lookup, asked=False)
+def _zone_check(
+    run: Run,
+    zone: str,
+    groups: Groups,
+    servers: tuple[ServerCheck, ...],
+    probes: tuple[ProbeResult, ...],
+) -> ZoneCheck:
+    return ZoneCheck(
+        zone=zone,
+        finished_at=time.time(),
+        duration_seconds=run.elapsed_seconds,
+        servers=servers,
+        probes=probes,
+        groups=groups,
+    )

@@ -57,6 +57,7 @@ class CheckSettings:
     ports: tuple[int, ...]
     records_per_zone: int
     addresses_per_target: int
+    rpc_bind: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,23 @@ class Servers:
     addresses: tuple[DnsServer, ...] = ()
     groups: Groups = field(default_factory=dict)
     missing: Mapping[str, LookupStatus] = field(default_factory=dict)
+
+
+def merge_servers(found: Iterable[Servers]) -> Servers:
+    """Take the servers that were found for any of several names together; a group is missing for all or none.
+
+    The groups themselves stay apart, with the names that they were found for.
+    """
+    found = tuple(found)
+    missing = [servers.missing for servers in found]
+    return Servers(
+        addresses=tuple(dict.fromkeys(address for servers in found for address in servers.addresses)),
+        missing={
+            word: status
+            for word, status in (missing[0] if missing else {}).items()
+            if all(word in each for each in missing)
+        },
+    )
 
 
 class Run:
@@ -136,20 +154,32 @@ class Run:
         kept = sorted(members, key=lambda server: (server not in known, server))[:_MAX_AUTHORITATIVE]
         return tuple(sorted(kept)), status
 
-    async def check_server(self, zone: str, server: DnsServer, memory: Memory) -> ServerCheck:
+    async def check_servers(self, zone: str, servers: Servers, memory: Memory) -> tuple[ServerCheck, ...]:
+        """Look at a zone through every DNS server; a group that leads to none has its word in their place."""
+        seen = await asyncio.gather(
+            *(self._check_server(zone, server, memory) for server in servers.addresses)
+        )
+        missing = (
+            ServerCheck(dns_server=word, lookup=SrvLookup(status=status, duration_seconds=0.0), asked=False)
+            for word, status in servers.missing.items()
+        )
+        return (*seen, *missing)
+
+    async def _check_server(self, zone: str, server: DnsServer, memory: Memory) -> ServerCheck:
         """Look at a zone through one DNS server, and start to probe what it leads to.
 
-        Hosts that were published there at the last look, or by anybody lately, are followed too: they may
-        have vanished with this answer, or there may be none.
+        Hosts that were published there at the last look, or by anybody lately, are followed too, for they may
+        have vanished with this answer, or there may be none; so are those that should be published.
         """
         published = hosts_of(memory.records.get(server.label, ()))
+        expected = frozenset(memory.expected)
         lookup = await self._by_deadline(
             self._means.discovery.lookup_srv(
-                zone, server, known=published, limit=self._settings.records_per_zone
+                zone, server, expected=expected, known=published, limit=self._settings.records_per_zone
             ),
             late=SrvLookup(status=LookupStatus.TIMEOUT, duration_seconds=self._settings.interval_seconds),
         )
-        hosts = hosts_of(lookup.records) | published | set(memory.vanished)
+        hosts = hosts_of(lookup.records) | published | expected.union(memory.vanished)
         serial, targets = await asyncio.gather(
             self._soa_serial(zone, server, lookup), self._follow(hosts, server, lookup, memory)
         )
@@ -265,6 +295,7 @@ class Run:
             return await probe(
                 endpoint,
                 timeout_seconds=settings.timeout_seconds,
+                rpc_bind=settings.rpc_bind,
                 source_address=settings.source_addresses.get(family_of(endpoint.address)),
             )
 

@@ -40,15 +40,21 @@ class Discovery:
         return read_resolv_conf(self._resolv_conf)
 
     async def lookup_srv(
-        self, zone: str, server: DnsServer, *, known: AbstractSet[Host], limit: int
+        self,
+        zone: str,
+        server: DnsServer,
+        *,
+        expected: AbstractSet[Host],
+        known: AbstractSet[Host],
+        limit: int,
     ) -> SrvLookup:
-        """Look up `_vlmcs._tcp.<zone>` at `server`; `known` and `limit` as in `read_srv`."""
+        """Look up `_vlmcs._tcp.<zone>` at `server`; `expected`, `known` and `limit` as in `read_srv`."""
         start = time.perf_counter()
         reply = await self._transport.ask(server, SRV_PREFIX + zone, dns.rdatatype.SRV)
         duration_seconds = time.perf_counter() - start
         if isinstance(reply, LookupStatus):
             return SrvLookup(status=reply, duration_seconds=duration_seconds)
-        return read_srv(reply, duration_seconds=duration_seconds, known=known, limit=limit)
+        return read_srv(reply, duration_seconds=duration_seconds, expected=expected, known=known, limit=limit)
 
     async def lookup_soa_serial(self, zone: str, server: DnsServer) -> int | None:
         """Ask `server` for the serial of `zone`, or of the zone that encloses it; None where it has none."""

@@ -32,6 +32,7 @@ from exporter.model import (
     LookupStatus,
     Record,
     SrvLookup,
+    fingerprint,
 )
 from exporter.names import show_labels
 
@@ -58,11 +59,18 @@ def show_name(name: dns.name.Name) -> str:
     return show_labels(name.labels)
 
 
-def read_srv(answer: Answer, *, duration_seconds: float, known: AbstractSet[Host], limit: int) -> SrvLookup:
+def read_srv(
+    answer: Answer,
+    *,
+    duration_seconds: float,
+    expected: AbstractSet[Host],
+    known: AbstractSet[Host],
+    limit: int,
+) -> SrvLookup:
     """Read the answer to an SRV query.
 
-    At most `limit` records are kept, in a stable order: hosts in `known` first, then by priority, target
-    and port; so a server that rotates or varies a long answer invents no change.
+    At most `limit` records are kept, in a stable order: hosts in `expected` first, then those in `known`,
+    then by priority, target and port; so a server that rotates or varies a long answer invents no change.
     """
     status, chain = _resolve(answer)
     authority = read_authority(answer)
@@ -75,7 +83,10 @@ def read_srv(answer: Answer, *, duration_seconds: float, known: AbstractSet[Host
         )
     found = {_record(cast(SRV, rdata)) for rdata in chain.answer}
     valid = {record for record in found if record.port or record.target == NOT_AVAILABLE}
-    kept = sorted(valid, key=lambda r: (r.host not in known, r.priority, r.target, r.port, r.weight))[:limit]
+    kept = sorted(
+        valid,
+        key=lambda r: (r.host not in expected, r.host not in known, r.priority, r.target, r.port, r.weight),
+    )[:limit]
     return SrvLookup(
         status=status,
         duration_seconds=duration_seconds,
@@ -83,6 +94,7 @@ def read_srv(answer: Answer, *, duration_seconds: float, known: AbstractSet[Host
         record_count=len(found),
         ttl_seconds=chain.minimum_ttl,
         authoritative=bool(answer.flags & dns.flags.AA),
+        fingerprint=fingerprint(found),
         glue=_read_glue(answer, {record.target for record in kept}),
         ignored={
             IgnoredReason.MALFORMED: len(found) - len(valid),

@@ -19,14 +19,20 @@ class Change:
     fields: Mapping[str, str | int]
 
 
-def server_changes(zone: str, before: ServerView | None, after: ServerView) -> Iterator[Change]:
-    """Compare a zone's views at one DNS server."""
-    place = {"dns_zone": zone, "dns_server": after.dns_server}
+def server_changes(
+    zone: str, before: ServerView | None, after: ServerView, *, client: str | None = None
+) -> Iterator[Change]:
+    """Compare views of a zone at one DNS server; `client` is the kind that searches it, if one does."""
+    place: dict[str, str | int] = {"dns_zone": zone, "dns_server": after.dns_server}
+    if client is not None:
+        place["client"] = client
     old = before.lookup.status if before and before.lookup else None
     new = after.lookup.status if after.lookup else None
     if new is not None and new is not old and (old is not None or new is not LookupStatus.OK):
-        fields = {**place, "status": new.value, "before": old.value if old else "unknown"}
-        yield Change(event="srv lookup status changed", good=new is LookupStatus.OK, fields=fields)
+        status = {"status": new.value, "before": old.value if old else "unknown"}
+        yield Change(
+            event="srv lookup status changed", good=new is LookupStatus.OK, fields={**place, **status}
+        )
     if before is None or before.records is None or after.records is None:
         return
     for record in sorted(set(after.records) - set(before.records)):

@@ -1,7 +1,7 @@
 """Hosts, the addresses of their targets, and the state of their endpoints, while somebody holds them.
 
-An owner is a zone, a static host, or a host that vanished from a zone. Several may lead to the same
-endpoint, which then is one thing with one history.
+An owner is a zone, a static host, or a host that a zone does not publish, but did or should. Several may
+lead to the same endpoint, which then is one thing with one history.
 """
 
 from collections.abc import Hashable, Iterable
@@ -95,6 +95,10 @@ class Holdings:
                 if lookup := self._targets.get(key):
                     addresses[key] = lookup.probed
         return Memory(addresses=addresses, endpoints=tuple(sorted(endpoints)))
+
+    def servers_of(self, owner: Hashable) -> tuple[str, ...]:
+        """List the DNS servers at which `owner` holds a target."""
+        return tuple(sorted({dns_server for dns_server, _ in self._targets.held_by(owner)}))
 
     def hosts(self) -> tuple[Host, ...]:
         """List the hosts."""

@@ -6,7 +6,16 @@ A snapshot can be rendered in another thread while checks go on. Times are Unix 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from exporter.model import Endpoint, Host, IgnoredReason, ProbeResult, Record, SrvLookup, TargetLookup
+from exporter.model import (
+    NOT_AVAILABLE,
+    Endpoint,
+    Host,
+    IgnoredReason,
+    ProbeResult,
+    Record,
+    SrvLookup,
+    TargetLookup,
+)
 from exporter.state.histogram import Histogram
 
 
@@ -40,16 +49,59 @@ class ServerView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZoneView:
-    """A configured zone. `published` and `vanished` are keyed as records are: by target and port."""
+    """A zone, or a suffix that a client searches. Records are told apart by target and port, as hosts are.
+
+    `published` is None until there was a usable answer; `expected` is None where nobody said what should be
+    published.
+    """
 
     zone: str
-    labels: Mapping[str, str]
     servers: tuple[ServerView, ...]
-    published: frozenset[Host]
+    published: frozenset[Host] | None
     vanished: frozenset[Host]
+    expected: frozenset[Host] | None
+    labels: Mapping[str, str]
     ignored: Mapping[IgnoredReason, int]
     last_check: float | None
     check_duration_seconds: float | None
+
+    @property
+    def missing(self) -> frozenset[Host]:
+        """What is expected, and not published by any server."""
+        if self.expected is None or self.published is None:
+            return frozenset()
+        return self.expected - self.published
+
+    @property
+    def unexpected(self) -> frozenset[Host]:
+        """What is published although nobody asked for it."""
+        if self.expected is None or self.published is None:
+            return frozenset()
+        return frozenset(host for host in self.published if not self.is_expected(host))
+
+    def is_expected(self, host: Host) -> bool:
+        """Tell whether the configuration asks for a record. Nothing is expected: then `.` says just that."""
+        return host in (self.expected or ()) or (not self.expected and host.target == NOT_AVAILABLE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientView:
+    """A kind of client: the suffixes that it searches, in order, each looked up at its DNS servers."""
+
+    client: str
+    suffixes: tuple[ZoneView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticHostView:
+    """A statically assigned host; `dns_servers` are the labels of those that were asked for its name.
+
+    `last_check` is None before the first.
+    """
+
+    host: Host
+    dns_servers: tuple[str, ...]
+    last_check: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +145,15 @@ class Snapshot:
     """Everything there is to show at one moment.
 
     `targets` are keyed by DNS server label; `hosts` are all that are being probed, published or not.
-    `static_hosts` gives the time of the last check, None before the first.
+    `rpc_bind` tells whether probes go beyond the TCP handshake.
     """
 
     zones: tuple[ZoneView, ...] = ()
+    clients: tuple[ClientView, ...] = ()
     targets: tuple[tuple[str, TargetLookup], ...] = ()
     hosts: tuple[Host, ...] = ()
     endpoints: tuple[EndpointView, ...] = ()
-    static_hosts: tuple[tuple[Host, float | None], ...] = ()
+    static_hosts: tuple[StaticHostView, ...] = ()
+    rpc_bind: bool = True
     lookup_durations: tuple[tuple[str, Histogram], ...] = ()
     exporter: ExporterView = field(default_factory=ExporterView)

@@ -1,0 +1,90 @@
+"""Families about the exporter itself: its checks, its configuration, its health."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
+
+from exporter.build import BuildInfo
+from exporter.metrics.family import HOST, ZONE, counter, gauge, histogram
+from exporter.state import ExporterView, Snapshot
+
+
+def own_families(snapshot: Snapshot, build: BuildInfo) -> Iterator[Metric]:
+    """Show the checks and the health of the exporter."""
+    yield from _checks(snapshot)
+    yield from _exporter(snapshot.exporter, build)
+
+
+def _checks(snapshot: Snapshot) -> Iterator[Metric]:
+    zones = [zone for zone in snapshot.zones if zone.last_check is not None]
+    yield gauge(
+        "kms_exporter_last_check_timestamp_seconds",
+        "When the last check of the zone was finished, in Unix time.",
+        ZONE,
+        (((zone.zone,), zone.last_check) for zone in zones if zone.last_check is not None),
+    )
+    yield gauge(
+        "kms_exporter_check_duration_seconds",
+        "Duration of the last check of the zone.",
+        ZONE,
+        (((zone.zone,), zone.check_duration_seconds or 0.0) for zone in zones),
+    )
+    yield gauge(
+        "kms_exporter_static_host_last_check_timestamp_seconds",
+        "When the last check of the static host was finished, in Unix time.",
+        HOST,
+        (
+            ((view.host.target, str(view.host.port)), view.last_check)
+            for view in snapshot.static_hosts
+            if view.last_check is not None
+        ),
+    )
+    yield counter(
+        "kms_exporter_records_ignored_total",
+        "Records and addresses left out of results because they were malformed or over a limit.",
+        (*ZONE, "reason"),
+        (
+            ((zone.zone, reason.value), count)
+            for zone in snapshot.zones
+            for reason, count in zone.ignored.items()
+        ),
+    )
+
+
+def _exporter(view: ExporterView, build: BuildInfo) -> Iterator[Metric]:
+    yield counter(
+        "kms_exporter_checks_overrun_total",
+        "Checks that were still running when the next one was due.",
+        (),
+        [((), view.overruns)],
+    )
+    yield counter(
+        "kms_exporter_internal_errors_total",
+        "Bugs caught; the log has a traceback of each.",
+        (),
+        [((), view.internal_errors)],
+    )
+    yield histogram(
+        "kms_exporter_event_loop_lag_seconds",
+        "How much later than asked for the event loop woke up.",
+        (),
+        [((), view.event_loop_lag)],
+    )
+    yield gauge(
+        "kms_exporter_config_last_reload_successful",
+        "1 when the last attempt to load the configuration succeeded.",
+        (),
+        [((), view.last_reload_successful)] if view.last_reload_successful is not None else [],
+    )
+    yield gauge(
+        "kms_exporter_config_last_reload_success_timestamp_seconds",
+        "When the configuration was last loaded, in Unix time.",
+        (),
+        [((), view.last_reload_success)] if view.last_reload_success is not None else [],
+    )
+    yield gauge(
+        "kms_exporter_build_info",
+        "1, with what is running in the labels.",
+        ("version", "revision", "python"),
+        [((build.version, build.revision, build.python), 1)],
+    )

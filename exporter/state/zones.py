@@ -1,0 +1,251 @@
+"""Zones as they were seen last: their servers, what is published, and what has vanished or is missing.
+
+A zone is either configured, or a suffix that a kind of client searches; both are kept in the same way. What a
+zone leads to is held in `Holdings` for as long as the zone does.
+"""
+
+import collections
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from exporter.model import (
+    NOT_AVAILABLE,
+    Groups,
+    Host,
+    IgnoredReason,
+    Memory,
+    TargetLookup,
+    ZoneCheck,
+    hosts_of,
+)
+from exporter.state.changes import Change, server_changes
+from exporter.state.histogram import Histogram
+from exporter.state.holdings import Holdings
+from exporter.state.table import HeldTable
+from exporter.state.views import ServerView, ZoneView
+
+
+class ZoneKey(NamedTuple):
+    """What tells zones apart: the name, and the client that searches it where it is not a zone of its own."""
+
+    zone: str
+    client: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneSettings:
+    """What the state needs to know of a zone.
+
+    `dns_servers` are the labels of the servers named by address; `open_ended` says that others are found
+    out at each check. `expected` is None where the configuration has no opinion.
+    """
+
+    dns_servers: tuple[str, ...]
+    open_ended: bool
+    labels: Mapping[str, str] = field(default_factory=dict)
+    expected: tuple[Host, ...] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Zone:
+    settings: ZoneSettings
+    servers: dict[str, ServerView] = field(default_factory=dict)
+    targets: dict[str, tuple[TargetLookup, ...]] = field(default_factory=dict)
+    published: frozenset[Host] = frozenset()
+    vanished: dict[Host, float] = field(default_factory=dict)
+    followed: frozenset[Host] = frozenset()
+    ignored: collections.Counter[IgnoredReason] = field(default_factory=collections.Counter)
+    groups: Groups = field(default_factory=dict)
+    last_check: float | None = None
+    check_duration_seconds: float | None = None
+
+    def keep_servers(self, servers: Mapping[str, ServerView]) -> None:
+        """Set the servers, and with them what is published."""
+        self.servers = dict(servers)
+        self.published = frozenset(record.host for view in servers.values() for record in view.records or ())
+
+    def unpublished(self) -> frozenset[Host]:
+        """Give the hosts that are followed although nobody publishes them: they vanished, or are missing."""
+        hosts = self.vanished.keys() | set(self.settings.expected or ())
+        return frozenset(host for host in hosts - self.published if host.target != NOT_AVAILABLE)
+
+    def view(self, name: str) -> ZoneView:
+        """Show the zone."""
+        answered = any(server.records is not None for server in self.servers.values())
+        expected = self.settings.expected
+        return ZoneView(
+            zone=name,
+            servers=tuple(self.servers.values()),
+            published=self.published if answered else None,
+            vanished=frozenset(self.vanished),
+            expected=None if expected is None else frozenset(expected),
+            labels=self.settings.labels,
+            ignored={reason: self.ignored[reason] for reason in IgnoredReason},
+            last_check=self.last_check,
+            check_duration_seconds=self.check_duration_seconds,
+        )
+
+
+class Zones:
+    """All zones, with what they lead to held in `holdings`, and lookups counted per DNS server.
+
+    Times are given in seconds of a monotonic clock.
+    """
+
+    def __init__(self, holdings: Holdings) -> None:
+        self.lookup_durations: HeldTable[str, Histogram] = HeldTable()
+        self._holdings = holdings
+        self._zones: dict[ZoneKey, _Zone] = {}
+        self._forget_after_seconds = 0.0
+        self._vanished_per_zone = 0
+
+    def configure(
+        self,
+        zones: Mapping[ZoneKey, ZoneSettings],
+        *,
+        forget_after_seconds: float,
+        vanished_per_zone: int,
+    ) -> None:
+        """Keep these zones from now on; others leave at once, with all that only they led to."""
+        self._forget_after_seconds = forget_after_seconds
+        self._vanished_per_zone = vanished_per_zone
+        for gone in self._zones.keys() - zones.keys():
+            self._drop(gone)
+        kept = self._zones
+        self._zones = {key: kept.get(key, _Zone(settings=settings)) for key, settings in zones.items()}
+        for key, settings in zones.items():
+            self._zones[key].settings = settings
+            self._keep_servers(key, self._zones[key])
+
+    def memory(self, key: ZoneKey, now: float) -> Memory:
+        """Give what the next check of a zone has to know."""
+        zone = self._zones.get(key)
+        if zone is None:
+            return Memory()
+        self._forget_vanished(key, zone, now)
+        owners: list[Hashable] = [key, *((key, host) for host in zone.followed)]
+        return replace(
+            self._holdings.memory(owners),
+            records={label: view.records for label, view in zone.servers.items() if view.records},
+            vanished=tuple(host for host in zone.vanished if host.target != NOT_AVAILABLE),
+            expected=zone.settings.expected or (),
+            groups=zone.groups,
+        )
+
+    def apply(self, key: ZoneKey, check: ZoneCheck, *, now: float, fresh_seconds: float) -> list[Change]:
+        """Take over a check and tell what it changed; nothing when the zone is not kept any more."""
+        zone = self._zones.get(key)
+        if zone is None:
+            return []
+        present = {server.dns_server for server in check.servers}
+        zone.keep_servers({label: view for label, view in zone.servers.items() if label in present})
+        before = zone.published
+        changes = self._apply_lookups(key, zone, check)
+        zone.targets = {server.dns_server: server.targets for server in check.servers}
+        self._note_vanished(zone, before, now)
+        self._hold_seen(key, zone)
+        changes += self._holdings.apply_targets(key, zone.targets.items(), now=now, fresh=fresh_seconds)
+        changes += self._holdings.apply_probes(check.probes)
+        zone.groups = check.groups
+        zone.last_check = check.finished_at
+        zone.check_duration_seconds = check.duration_seconds
+        return changes
+
+    def views(self, keys: Iterable[ZoneKey], now: float) -> tuple[ZoneView, ...]:
+        """Show these zones, after forgetting what vanished long enough ago."""
+        views = []
+        for key in keys:
+            if zone := self._zones.get(key):
+                self._forget_vanished(key, zone, now)
+                views.append(zone.view(key.zone))
+        return tuple(views)
+
+    def all_checked(self) -> bool:
+        """Tell whether every zone has been checked."""
+        return all(zone.last_check is not None for zone in self._zones.values())
+
+    def _apply_lookups(self, key: ZoneKey, zone: _Zone, check: ZoneCheck) -> list[Change]:
+        changes: list[Change] = []
+        self.lookup_durations.hold(key, (server.dns_server for server in check.servers))
+        views: dict[str, ServerView] = {}
+        for server in check.servers:
+            old = zone.servers.get(server.dns_server, ServerView(dns_server=server.dns_server))
+            new = old.after(server.lookup, asked=server.asked)
+            changes += server_changes(key.zone, old, new, client=key.client)
+            views[server.dns_server] = new
+            zone.ignored.update(server.lookup.ignored)
+            zone.ignored[IgnoredReason.ADDRESSES_PER_TARGET] += sum(t.ignored for t in server.targets)
+            if server.asked:
+                histogram = self.lookup_durations.get(server.dns_server) or Histogram()
+                self.lookup_durations[server.dns_server] = histogram.observe(server.lookup.duration_seconds)
+        zone.keep_servers(views)
+        return changes
+
+    def _note_vanished(self, zone: _Zone, before: frozenset[Host], now: float) -> None:
+        """Remember for a while what was published `before` and is not any more, within the limit."""
+        for host in sorted(before - zone.published):
+            zone.vanished[host] = now
+        for host in zone.vanished.keys() & zone.published:
+            del zone.vanished[host]
+        excess = len(zone.vanished) - self._vanished_per_zone
+        for host in sorted(zone.vanished, key=lambda host: (zone.vanished[host], host))[: max(0, excess)]:
+            del zone.vanished[host]
+            zone.ignored[IgnoredReason.VANISHED_PER_ZONE] += 1
+
+    def _hold_seen(self, key: ZoneKey, zone: _Zone) -> None:
+        """Hold what was seen at the zone's servers last; an unpublished host holds its own, to go alone.
+
+        What changes hands between the two is held by the new owner before the old one lets go.
+        """
+        seen = {label: zone.targets.get(label, ()) for label in zone.servers}
+        by_target = {label: {lookup.target: lookup for lookup in lookups} for label, lookups in seen.items()}
+        followed = zone.unpublished()
+        for host in followed:
+            self._holdings.hold(
+                (key, host),
+                (
+                    (label, [host], [lookups[host.target]] if host.target in lookups else [])
+                    for label, lookups in by_target.items()
+                ),
+            )
+        self._holdings.hold(
+            key,
+            ((label, hosts_of(view.records or ()), seen[label]) for label, view in zone.servers.items()),
+        )
+        self._release(key, zone.followed - followed)
+        zone.followed = followed
+
+    def _keep_servers(self, key: ZoneKey, zone: _Zone) -> None:
+        """Drop the servers that are not configured any more, and start the counters of new ones at 0."""
+        wanted = zone.settings.dns_servers
+        kept = zone.servers if zone.settings.open_ended else zone.servers.keys() & set(wanted)
+        zone.keep_servers(
+            {label: view for label, view in zone.servers.items() if label in kept}
+            | {label: ServerView(dns_server=label) for label in wanted if label not in kept}
+        )
+        self.lookup_durations.hold(key, zone.servers)
+        for label in zone.servers:
+            self.lookup_durations[label] = self.lookup_durations.get(label) or Histogram()
+        zone.targets = {label: targets for label, targets in zone.targets.items() if label in kept}
+        self._hold_seen(key, zone)
+
+    def _drop(self, key: ZoneKey) -> None:
+        zone = self._zones.pop(key)
+        self._release(key, zone.followed)
+        self._holdings.release(key)
+        self.lookup_durations.release(key)
+
+    def _forget_vanished(self, key: ZoneKey, zone: _Zone, now: float) -> None:
+        too_old = now - self._forget_after_seconds
+        forgotten = [host for host, since in zone.vanished.items() if since <= too_old]
+        for host in forgotten:
+            del zone.vanished[host]
+        if forgotten:
+            followed = zone.unpublished()
+            self._release(key, zone.followed - followed)
+            zone.followed = followed
+
+    def _release(self, key: ZoneKey, hosts: Iterable[Host]) -> None:
+        for host in hosts:
+            self._holdings.release((key, host))
