@@ -1,8 +1,19 @@
-"""The embedded lab of `kms-exporter demo`: a DNS server and TCP endpoints that play every situation.
+"""The embedded lab of `kms-exporter demo`: DNS servers and TCP endpoints that play every situation.
 
 Everything is on loopback and lives on the event loop that starts it: no root, no network, no files, no
-threads. What is played is listed in `zones`. It only gives the exporter something to look at; it does not
-speak KMS.
+threads. What is played is listed in `situations`. It only gives the exporter something to look at; it
+does not speak KMS: it answers an RPC bind and takes no request.
+
+| module | holds |
+| --- | --- |
+| zones | what can be played |
+| situations | what is played |
+| configuration | the configuration that watches it |
+| authority | what a name server answers |
+| nameserver | the name servers on the network |
+| binding | what an RPC runtime answers |
+| endpoints | the hosts on the network |
+| sockets | what both stand on |
 """
 
 import asyncio
@@ -12,32 +23,12 @@ from types import TracebackType
 from typing import Self
 
 from exporter.demo.authority import load
+from exporter.demo.configuration import configuration
 from exporter.demo.endpoints import endpoints
-from exporter.demo.nameserver import nameserver
-from exporter.demo.zones import (
-    DNS_ADDRESS,
-    ENDPOINTS,
-    STATIC_ADDRESS,
-    STATIC_NAME,
-    Schedule,
-    Situation,
-    situations,
-)
-from exporter.model import KMS_PORT, host_port
-
-_CONFIG = """\
-# The lab of `kms-exporter demo`
-interval: 10s
-timeout: 2s
-dns:
-  servers: ["{dns_server}"]
-probe:
-  networks: [127.0.0.0/8]
-zones:
-{zones}
-hosts:
-{hosts}
-"""
+from exporter.demo.nameserver import nameservers
+from exporter.demo.situations import situations
+from exporter.demo.zones import DNS_ADDRESS, ENDPOINTS, SECOND_DNS_ADDRESS, Schedule, Situation
+from exporter.model import KMS_PORT
 
 
 class Lab:
@@ -60,10 +51,11 @@ class Lab:
         started = loop.time()
         async with contextlib.AsyncExitStack() as stack:
             port = await stack.enter_async_context(endpoints(ENDPOINTS))
-            zones = load(self._situations(port))
-            dns_port = await stack.enter_async_context(nameserver(zones, lambda: loop.time() - started))
+            played = self._situations(port)
+            zones = {DNS_ADDRESS: load(played), SECOND_DNS_ADDRESS: load(played, elsewhere=True)}
+            dns_port = await stack.enter_async_context(nameservers(zones, lambda: loop.time() - started))
             self._running = stack.pop_all()
-        self.config_text = self._config(port, dns_port).encode()
+        self.config_text = configuration(played, port=port, dns_port=dns_port).encode()
         return self
 
     async def __aexit__(
@@ -73,10 +65,3 @@ class Lab:
 
     def _situations(self, port: int) -> tuple[Situation, ...]:
         return situations(port=port, schedule=self._schedule)
-
-    def _config(self, port: int, dns_port: int) -> str:
-        return _CONFIG.format(
-            dns_server=host_port(DNS_ADDRESS, dns_port),
-            zones="\n".join(f"  - name: {zone}" for zone, _ in self.describe()),
-            hosts="\n".join(f'  - "{host_port(host, port)}"' for host in (STATIC_NAME, STATIC_ADDRESS)),
-        )

@@ -1,8 +1,8 @@
 """What an authoritative name server answers: pure functions of the query, the zones and the time.
 
 No sockets and no clock. Follows RFC 1034, 4.3.2 (lookup), RFC 2308 (negative answers,
-https://www.rfc-editor.org/rfc/rfc2308), RFC 2782 (SRV) and RFC 6891 (EDNS). It knows no wildcards, aliases,
-delegations or DNSSEC, for no zone of the lab has any.
+https://www.rfc-editor.org/rfc/rfc2308), RFC 2782 (SRV) and RFC 6891 (EDNS). An alias is followed as far as it
+stays in its zone; there are no wildcards, delegations or DNSSEC, for no zone of the lab has any.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ import dns.rdtypes.ANY.SOA
 import dns.rrset
 import dns.zonefile
 
-from exporter.demo.zones import DNS_ADDRESS, Conduct, Schedule, Situation
+from exporter.demo.zones import DNS_ADDRESS, SECOND_DNS_ADDRESS, Conduct, Schedule, Situation
 
 MAX_UDP_BYTES = 1232
 """No UDP answer is longer, whatever the client takes: it fits one packet everywhere (DNS flag day 2020)."""
@@ -31,10 +31,13 @@ _QR_BIT = 0x80
 
 _TTL_SECONDS = 60
 _NEGATIVE_TTL_SECONDS = 10
+_FIRST_SERIAL = 1
 _APEX = (
-    f"@ SOA ns hostmaster 1 900 300 604800 {_NEGATIVE_TTL_SECONDS}",
-    "@ NS ns",
-    f"ns A {DNS_ADDRESS}",
+    f"@ SOA ns1 hostmaster {_FIRST_SERIAL} 900 300 604800 {_NEGATIVE_TTL_SECONDS}",
+    "@ NS ns1",
+    "@ NS ns2",
+    f"ns1 A {DNS_ADDRESS}",
+    f"ns2 A {SECOND_DNS_ADDRESS}",
 )
 _RCODES = {Conduct.FAILS: dns.rcode.SERVFAIL, Conduct.REFUSES: dns.rcode.REFUSED}
 _NAMES_HOSTS = frozenset({dns.rdatatype.SRV, dns.rdatatype.NS})
@@ -53,6 +56,7 @@ class Zone:
     schedule: Schedule | None
     nodes: Nodes
     nodes_absent: Nodes
+    serial: int
 
     def at(self, now: float) -> Nodes:
         """Give the names that exist `now`, in seconds since the start."""
@@ -61,7 +65,7 @@ class Zone:
     def soa(self, now: float) -> dns.rrset.RRset:
         """Give the SOA record, whose serial grows with every change; its TTL is the one of RFC 2308, 3."""
         rdata = self.nodes[self.origin][dns.rdatatype.SOA][0]
-        current = rdata.replace(serial=1 + self._changes(now))
+        current = rdata.replace(serial=self.serial + self._changes(now))
         return dns.rrset.from_rdata(self.origin, _NEGATIVE_TTL_SECONDS, current)
 
     def _changes(self, now: float) -> int:
@@ -71,15 +75,21 @@ class Zone:
 Zones = Mapping[dns.name.Name, Zone]
 
 
-def load(situations: Iterable[Situation]) -> Zones:
-    """Read the situations' records into zones by name."""
-    zones = map(_load_zone, situations)
+def load(situations: Iterable[Situation], *, elsewhere: bool = False) -> Zones:
+    """Read the situations' records into zones by name; `elsewhere` as the second name server has them."""
+    zones = [_load_zone(situation, elsewhere=elsewhere) for situation in situations]
     return {zone.origin: zone for zone in zones}
 
 
-def _load_zone(situation: Situation) -> Zone:
+def _load_zone(situation: Situation, *, elsewhere: bool) -> Zone:
+    if situation.elsewhere is None:
+        records, serial = situation.records, _FIRST_SERIAL
+    elif elsewhere:
+        records, serial = situation.elsewhere, _FIRST_SERIAL
+    else:
+        records, serial = situation.records, _FIRST_SERIAL + 1
     origin = dns.name.from_text(situation.zone)
-    text = "\n".join((*_APEX, *situation.records))
+    text = "\n".join((*_APEX, *records))
     rrsets = dns.zonefile.read_rrsets(text, origin=origin, default_ttl=_TTL_SECONDS)
     return Zone(
         origin=origin,
@@ -87,6 +97,7 @@ def _load_zone(situation: Situation) -> Zone:
         schedule=situation.schedule,
         nodes=_nodes(origin, rrsets),
         nodes_absent=_nodes(origin, [r for r in rrsets if r.rdtype != dns.rdatatype.SRV]),
+        serial=serial,
     )
 
 
@@ -184,7 +195,13 @@ def _zone_of(name: dns.name.Name, zones: Zones) -> Zone | None:
 def _look_up(response: dns.message.Message, question: dns.rrset.RRset, zone: Zone, now: float) -> None:
     response.flags |= dns.flags.AA
     nodes = zone.at(now)
-    node = nodes.get(question.name)
+    name = question.name
+    for alias in _aliases(question, nodes):
+        response.answer.append(alias)
+        name = alias[0].target
+    if not name.is_subdomain(zone.origin):
+        return  # so the client has to ask for the rest
+    node = nodes.get(name)
     if node is None:
         response.set_rcode(dns.rcode.NXDOMAIN)
     rrset = node.get(question.rdtype) if node else None
@@ -194,6 +211,18 @@ def _look_up(response: dns.message.Message, question: dns.rrset.RRset, zone: Zon
     response.answer.append(zone.soa(now) if rrset.rdtype == dns.rdatatype.SOA else rrset)
     if rrset.rdtype in _NAMES_HOSTS:
         response.additional.extend(_glue(rrset, nodes))
+
+
+def _aliases(question: dns.rrset.RRset, nodes: Nodes) -> Iterable[dns.rrset.RRset]:
+    """Follow the aliases that a name stands for, each once, unless it is the alias that is asked for."""
+    if question.rdtype == dns.rdatatype.CNAME:
+        return []
+    chain: list[dns.rrset.RRset] = []
+    name = question.name
+    while (alias := nodes.get(name, {}).get(dns.rdatatype.CNAME)) and alias not in chain:
+        chain.append(alias)
+        name = alias[0].target
+    return chain
 
 
 def _glue(rrset: dns.rrset.RRset, nodes: Nodes) -> Iterable[dns.rrset.RRset]:

@@ -111,6 +111,17 @@ async def accepting(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def receive_exactly(connection: socket.socket, size: int) -> bytes:
+    """Receive exactly `size` bytes; nothing when the peer closes before."""
+    received = b""
+    while len(received) < size:
+        chunk = await asyncio.get_running_loop().sock_recv(connection, size - len(received))
+        if not chunk:
+            return b""
+        received += chunk
+    return received
+
+
 async def _attend(serve: Serve, connection: socket.socket) -> None:
     try:
         await serve(connection)

@@ -1,27 +1,24 @@
-"""What the lab plays: its zones, and its TCP endpoints by address. Data only: no I/O, no clock.
+"""What the lab can play: its addresses, what is behind them, and what a zone is. Data only: no I/O, no clock.
 
-A zone is written as the records of a master file (RFC 1035, 5.1, https://www.rfc-editor.org/rfc/rfc1035),
-names relative to the zone; SOA, NS and the name server's own address come with the server. All names are
-under `.test`, which no real DNS serves (RFC 6761, 6.2), all addresses are loopback. A new situation is one
-more entry here, and a new kind of misconduct one more member of `Conduct` or `Behaviour`.
+All addresses are loopback. A new kind of misconduct is one more member of `Conduct` or `Behaviour`; what is
+made of them is listed in `situations`.
 """
 
 import enum
 from dataclasses import dataclass
 
 DNS_ADDRESS = "127.16.88.53"
+SECOND_DNS_ADDRESS = "127.16.88.54"
 UP = ("127.16.88.1", "127.16.88.2", "127.16.88.3", "127.16.88.4")
 CLOSED = "127.16.88.101"
 FILTERED = "127.16.88.102"
-
-STATIC_NAME = "kms-static.healthy.kms.test"
-STATIC_ADDRESS = UP[3]
-
-_LARGE_COUNT = 60
+OTHER_SERVICE = "127.16.88.103"
+MAIL = "127.16.88.104"
+HUNG = "127.16.88.105"
 
 
 class Conduct(enum.Enum):
-    """How the name server treats every query for a zone."""
+    """How the name servers treat every query for a zone."""
 
     ANSWERS = enum.auto()
     FAILS = enum.auto()
@@ -32,12 +29,25 @@ class Conduct(enum.Enum):
 class Behaviour(enum.Enum):
     """What a TCP endpoint does with those who connect."""
 
-    ACCEPTS = enum.auto()
+    KMS = enum.auto()
+    """Accepts an RPC bind for the KMS interface, and no request."""
+    OTHER_RPC = enum.auto()
+    """Answers an RPC bind too, but another service is behind it."""
+    BANNER = enum.auto()
+    """Is no RPC: speaks first, as a mail server does."""
+    SILENT = enum.auto()
+    """Accepts the connection and never says a word."""
     REFUSES = enum.auto()
     DROPS = enum.auto()
 
 
-ENDPOINTS = dict.fromkeys(UP, Behaviour.ACCEPTS) | {CLOSED: Behaviour.REFUSES, FILTERED: Behaviour.DROPS}
+ENDPOINTS = dict.fromkeys(UP, Behaviour.KMS) | {
+    CLOSED: Behaviour.REFUSES,
+    FILTERED: Behaviour.DROPS,
+    OTHER_SERVICE: Behaviour.OTHER_RPC,
+    MAIL: Behaviour.BANNER,
+    HUNG: Behaviour.SILENT,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,141 +65,21 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """One zone and what it stands for; `schedule` tells when its SRV records come and go, if they do."""
+    """One zone and what it stands for.
+
+    `records` are those of a master file (RFC 1035, 5.1, https://www.rfc-editor.org/rfc/rfc1035), names
+    relative to the zone; SOA, NS and the name servers' own addresses come with the servers. `elsewhere` is
+    what the second name server still has in their place, where that is something older. `schedule` tells when
+    the SRV records come and go, if they do. `expected` are the hosts that should be published, as the
+    configuration spells them; None is no opinion. A zone that is not `watched` is served, but is no zone of
+    the configuration.
+    """
 
     zone: str
     summary: str
     records: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] | None = None
     conduct: Conduct = Conduct.ANSWERS
     schedule: Schedule | None = None
-
-
-def situations(*, port: int, schedule: Schedule) -> tuple[Situation, ...]:
-    """List every zone, with the TCP port of all endpoints and the schedule of the one that flaps."""
-    return (*_published(port, schedule), *_dead(port), *_unpublished(), *_unanswered())
-
-
-def _published(port: int, schedule: Schedule) -> tuple[Situation, ...]:
-    return (
-        Situation(
-            zone="healthy.kms.test",
-            summary="two hosts, both up; the second is asked only when the first fails",
-            records=(
-                f"_vlmcs._tcp SRV 0 100 {port} kms1",
-                f"_vlmcs._tcp SRV 10 100 {port} kms2",
-                f"kms1 A {UP[0]}",
-                f"kms2 A {UP[1]}",
-                f"kms-static A {UP[2]}",
-            ),
-        ),
-        Situation(
-            zone="amsterdam.kms.test",
-            summary="a site that shares a host with healthy.kms.test; no glue, so its address is asked for",
-            records=(f"_vlmcs._tcp SRV 0 100 {port} kms1.healthy.kms.test.",),
-        ),
-        Situation(
-            zone="berlin.kms.test",
-            summary="another site with the same host, and one of its own",
-            records=(
-                f"_vlmcs._tcp SRV 0 100 {port} kms1.healthy.kms.test.",
-                f"_vlmcs._tcp SRV 0 100 {port} kms",
-                f"kms A {UP[2]}",
-            ),
-        ),
-        Situation(
-            zone="large.kms.test",
-            summary=f"{_LARGE_COUNT} hosts, all up: the answer is too large for UDP and comes over TCP",
-            records=_large(port),
-        ),
-        Situation(
-            zone="partly.kms.test",
-            summary="a host with two addresses, of which one is dead",
-            records=(
-                f"_vlmcs._tcp SRV 0 100 {port} kms",
-                f"kms A {UP[3]}",
-                f"kms A {CLOSED}",
-            ),
-        ),
-        Situation(
-            zone="vanishing.kms.test",
-            summary="a record that vanishes every few minutes and comes back, its host up all the while",
-            records=(f"_vlmcs._tcp SRV 0 100 {port} kms", f"kms A {UP[1]}"),
-            schedule=schedule,
-        ),
-    )
-
-
-def _large(port: int) -> tuple[str, ...]:
-    names = [f"kms{number:02}" for number in range(1, _LARGE_COUNT + 1)]
-    services = [f"_vlmcs._tcp SRV 0 100 {port} {name}" for name in names]
-    addresses = [f"{name} A {UP[number % len(UP)]}" for number, name in enumerate(names)]
-    return (*services, *addresses)
-
-
-def _dead(port: int) -> tuple[Situation, ...]:
-    return (
-        Situation(
-            zone="degraded.kms.test",
-            summary="two hosts, of which one has nothing listening on the port",
-            records=(
-                f"_vlmcs._tcp SRV 0 100 {port} kms1",
-                f"_vlmcs._tcp SRV 0 100 {port} kms2",
-                f"kms1 A {UP[0]}",
-                f"kms2 A {CLOSED}",
-            ),
-        ),
-        Situation(
-            zone="closed.kms.test",
-            summary="nothing listens on the host's port: connections are refused",
-            records=(f"_vlmcs._tcp SRV 0 100 {port} kms", f"kms A {CLOSED}"),
-        ),
-        Situation(
-            zone="filtered.kms.test",
-            summary="the host never answers a connect, as behind a firewall",
-            records=(f"_vlmcs._tcp SRV 0 100 {port} kms", f"kms A {FILTERED}"),
-        ),
-        Situation(
-            zone="stale.kms.test",
-            summary="a record left behind: its target has no address any more",
-            records=(f"_vlmcs._tcp SRV 0 100 {port} retired",),
-        ),
-    )
-
-
-def _unpublished() -> tuple[Situation, ...]:
-    return (
-        Situation(
-            zone="declined.kms.test",
-            summary="the only target is `.`: the service is decidedly not available",
-            records=("_vlmcs._tcp SRV 0 0 0 .",),
-        ),
-        Situation(
-            zone="nxdomain.kms.test",
-            summary="the name does not exist",
-        ),
-        Situation(
-            zone="nodata.kms.test",
-            summary="the name exists, but has no SRV record",
-            records=('_vlmcs._tcp TXT "kms moved away"',),
-        ),
-    )
-
-
-def _unanswered() -> tuple[Situation, ...]:
-    return (
-        Situation(
-            zone="servfail.kms.test",
-            summary="the DNS server fails",
-            conduct=Conduct.FAILS,
-        ),
-        Situation(
-            zone="refused.kms.test",
-            summary="the DNS server refuses to answer",
-            conduct=Conduct.REFUSES,
-        ),
-        Situation(
-            zone="silent.kms.test",
-            summary="the DNS server never answers",
-            conduct=Conduct.KEEPS_SILENT,
-        ),
-    )
+    expected: tuple[str, ...] | None = None
+    watched: bool = True
