@@ -15,9 +15,7 @@ import structlog
 from aiohttp import web
 
 from exporter.build import read_build_info
-from exporter.config import Config, ConfigError, Problem, default
 from exporter.demo import Lab
-from exporter.discovery import RESOLV_CONF, parse_resolv_conf
 from exporter.model import host_port
 from exporter.reload import Loader, Reloader, Source
 from exporter.scheduler import Scheduler
@@ -83,20 +81,6 @@ async def serve_lab(addresses: Sequence[tuple[str, int]]) -> None:
         for zone, situation in lab.describe():
             log.info("lab zone", dns_zone=zone, situation=situation)
         await serve(Source(name="the embedded lab", read=lambda: lab.config_text), addresses)
-
-
-def system_source() -> Source:
-    """Take the configuration from this machine: its search suffixes are the zones, its servers are asked."""
-    return Source(name=str(RESOLV_CONF), read=RESOLV_CONF.read_bytes, load=_system_config)
-
-
-def _system_config(content: bytes) -> Config:
-    system = parse_resolv_conf(content.decode(errors="replace"), hostname=socket.gethostname())
-    missing = "search suffix" if not system.search else "name server" if not system.servers else None
-    if missing:
-        message = f"no configuration file given, and this machine has no DNS {missing} to go by"
-        raise ConfigError((Problem(line=None, path="", message=message),))
-    return default(system.search)
 
 
 @contextlib.asynccontextmanager

@@ -1,7 +1,8 @@
 """The command line: arguments, exit statuses, nothing else.
 
 Heavy modules are imported by the command that needs them, so that `--version` and `-h` answer at once.
-Exit status 2 means that a command could not start; argparse uses the same for bad arguments.
+Exit status 2 means that a command could not start, or did not understand its arguments; `check` has statuses
+of its own, and 3 for that.
 """
 
 import argparse
@@ -23,20 +24,32 @@ if TYPE_CHECKING:
 DEFAULT_LISTEN_ADDRESS = ":11688"
 _LISTEN_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 _MAX_PORT = 65535
-_OK, _INVALID, _CANNOT_START, _INTERRUPTED = 0, 1, 2, 130
+_OK, _INVALID, _CANNOT_START, _UNUSABLE, _INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that leaves with the exit status of its command when it cannot use an argument."""
+
+    exit_status = _CANNOT_START
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(self.exit_status, f"{self.prog}: error: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and leave with its exit status."""
-    options = _parser().parse_args(arguments)
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         sys.exit(options.command(options))
     except KeyboardInterrupt:  # before the service listens to signals
         sys.exit(_INTERRUPTED)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> _Parser:
+    parser = _Parser(
         prog="kms-exporter",
         description="Prometheus exporter that watches Windows KMS hosts from the network.",
         allow_abbrev=False,
@@ -59,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         help="only validate the configuration; exit status 0 or 1",
     )
     _add_service_flags(run)
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, parser=run)
+
+    _add_check(commands)
 
     demo = commands.add_parser(
         "demo",
@@ -69,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _add_service_flags(demo)
-    demo.set_defaults(command=_demo)
+    demo.set_defaults(command=_demo, parser=demo)
 
     check_config = commands.add_parser(
         "check-config",
@@ -79,8 +94,45 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     check_config.add_argument("config_file", type=Path, metavar="F", help="configuration file")
-    check_config.set_defaults(command=_check_config)
+    check_config.set_defaults(command=_check_config, parser=check_config)
     return parser
+
+
+def _add_check(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    check = commands.add_parser(
+        "check",
+        help="check zones and hosts once, and say what is wrong",
+        description="Look at zones and hosts once, as a Windows client would, and print every step, "
+        "the verdict, the error that a client is likely to show, and what to do next. Without a NAME: at all "
+        "that is configured; without a configuration file: at the DNS search suffixes of this machine.",
+        epilog="Exit status: 0 ok; 1 degraded, or not as the configuration expects; 2 failed; 3 unknown, or "
+        "unusable arguments.",
+        allow_abbrev=False,
+    )
+    check.exit_status = _UNUSABLE
+    check.add_argument("--config.file", dest="config_file", type=Path, metavar="F", help="configuration file")
+    check.add_argument(
+        "--dns.server",
+        dest="dns_servers",
+        action="append",
+        default=[],
+        metavar="S",
+        help="DNS server to ask in place of those configured: an address with an optional port, system or "
+        "authoritative; repeat for several",
+    )
+    check.add_argument(
+        "--timeout",
+        metavar="DURATION",
+        help="time for each single step, such as 2s, in place of the one configured (default 5s)",
+    )
+    check.add_argument(
+        "--format",
+        choices=("text", "json", "nagios"),
+        default="text",
+        help="text for people, json for scripts, nagios for one line with performance data (default text)",
+    )
+    check.add_argument("names", nargs="*", metavar="NAME", help="zone, or host:port of a KMS host")
+    check.set_defaults(command=_check, parser=check)
 
 
 def _add_service_flags(parser: argparse.ArgumentParser) -> None:
@@ -136,17 +188,33 @@ def _demo(options: argparse.Namespace) -> int:
     return _serve(options, serve_lab)
 
 
+def _check(options: argparse.Namespace) -> int:
+    from exporter.once import Form, Request, check  # noqa: PLC0415
+
+    configure_logging(level=LogLevel.WARN, form=LogFormat.LOGFMT)
+    request = Request(
+        names=options.names,
+        dns_servers=options.dns_servers,
+        timeout=options.timeout,
+        form=Form(options.format),
+    )
+    anything = options.config_file is None and options.names
+    try:
+        return check(None if anything else _source(options.config_file), request)
+    except Exception:  # noqa: BLE001 (a bug must not pass for `degraded`)
+        structlog.get_logger(__name__).exception("internal error")
+        return _UNUSABLE
+
+
 def _check_config(options: argparse.Namespace) -> int:
     return _check_source(_source(options.config_file))
 
 
 def _source(path: Path | None) -> "Source":
+    from exporter.reload import file_source, system_source  # noqa: PLC0415
+
     if path is None:
-        from exporter.app import system_source  # noqa: PLC0415
-
         return system_source()
-    from exporter.reload import file_source  # noqa: PLC0415
-
     return file_source(path)
 
 

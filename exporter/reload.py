@@ -9,6 +9,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import socket
 import stat
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,7 +18,8 @@ from pathlib import Path
 
 import structlog
 
-from exporter.config import Config, ConfigError, Problem, parse
+from exporter.config import Config, ConfigError, Problem, default, parse
+from exporter.discovery import RESOLV_CONF, parse_resolv_conf
 from exporter.state import State
 from exporter.threads import run_aside
 
@@ -48,6 +50,20 @@ def _read_file(path: Path) -> bytes:
     if stat.S_ISFIFO(path.stat().st_mode):
         raise OSError(errno.EINVAL, "is a pipe, not a file")
     return path.read_bytes()
+
+
+def system_source() -> Source:
+    """Take the configuration from this machine: its search suffixes are the zones, its servers are asked."""
+    return Source(name=str(RESOLV_CONF), read=RESOLV_CONF.read_bytes, load=_system_config)
+
+
+def _system_config(content: bytes) -> Config:
+    system = parse_resolv_conf(content.decode(errors="replace"), hostname=socket.gethostname())
+    missing = "search suffix" if not system.search else "name server" if not system.servers else None
+    if missing:
+        message = f"no configuration file given, and this machine has no DNS {missing} to go by"
+        raise ConfigError((Problem(line=None, path="", message=message),))
+    return default(system.search)
 
 
 class Loader:

@@ -1,0 +1,191 @@
+"""One check for a person at a terminal, or for a script: the same engine as the service, run once.
+
+The composition root of `kms-exporter check`: narrows the configuration to what was asked for, checks it, and
+prints the report. Keeps nothing; what was seen before is not known here.
+"""
+
+import asyncio
+import contextlib
+import enum
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from rich.console import Console
+
+from exporter.checks import Checker
+from exporter.config import Config, ConfigError, Zone, parse_duration, parse_host, parse_server, parse_zone
+from exporter.model import KMS_PORT, Host, is_address
+from exporter.reload import Source
+from exporter.report import Report, Status, make_report
+from exporter.report.machine import as_json, as_nagios, nagios_line
+from exporter.report.text import write_text
+from exporter.state import Snapshot, State
+from exporter.subjects import Check, check_of, check_settings, configure, subjects
+
+T = TypeVar("T")
+
+Progress = Callable[[int, int], None]
+"""Is told how many of how many checks are done."""
+
+
+class Form(enum.StrEnum):
+    """The forms in which a check is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    NAGIOS = "nagios"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a person asked for, as typed; without `names` it is all that the configuration has."""
+
+    names: Sequence[str] = ()
+    dns_servers: Sequence[str] = ()
+    timeout: str | None = None
+    form: Form = Form.TEXT
+
+
+class RequestError(Exception):
+    """What was asked for cannot be done; the text says why, in a line for each problem."""
+
+
+def check(source: Source | None, request: Request) -> Status:
+    """Check once what was asked for, print the report to standard output, and give its status.
+
+    What neither `source` nor the request says has its default. A configuration or a request that cannot be
+    used is told, and is the status `unknown`; so is a report that cannot be printed.
+    """
+    try:
+        config, hosts = narrow(_load(source), request)
+    except RequestError as error:
+        _complain(error, request.form)
+        return Status.UNKNOWN
+    with _progress() as progress:
+        snapshot = asyncio.run(look(config, progress))
+    report = make_report(snapshot, hosts=hosts)
+    try:
+        _print(report, request.form)
+    except BrokenPipeError:  # the reader has seen enough, and the status tells the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        sys.stderr.write(f"cannot print the report: {error.strerror}\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Status.UNKNOWN
+    return report.status
+
+
+def narrow(config: Config, request: Request) -> tuple[Config, frozenset[Host]]:
+    """Restrict a configuration to what was asked for; gives also the static hosts that were.
+
+    The other static hosts stay in it as witnesses. A NAME that is not in the configuration is looked at with
+    its defaults. Raises RequestError.
+    """
+    zones, hosts, clients = config.zones, config.hosts, config.clients
+    if request.names:
+        found = [_find(name, config) for name in request.names]
+        zones = tuple({each.name: each for each in found if isinstance(each, Zone)}.values())
+        hosts = tuple(dict.fromkeys(each for each in found if isinstance(each, Host)))
+        clients = ()
+    update: dict[str, object] = {"hosts": tuple(dict.fromkeys((*hosts, *config.hosts)))}
+    if request.dns_servers:
+        servers = tuple(dict.fromkeys(_parse("--dns.server", parse_server, s) for s in request.dns_servers))
+        update["dns"] = config.dns.model_copy(update={"servers": servers})
+        zones = tuple(zone.model_copy(update={"dns_servers": None}) for zone in zones)
+        clients = tuple(client.model_copy(update={"dns_servers": None}) for client in clients)
+    if request.timeout is not None:
+        update["timeout"] = _timeout(request.timeout, config)
+    return config.model_copy(update={**update, "zones": zones, "clients": clients}), frozenset(hosts)
+
+
+def _find(name: str, config: Config) -> Zone | Host:
+    """Find what a NAME means: a zone or static host that is configured, or one that is not."""
+    try:
+        zone = parse_zone(name)
+    except ValueError as error:
+        if ":" not in name and not is_address(name):
+            raise RequestError(f"NAME {name!r}: {error}") from error
+        return _parse("NAME", parse_host, name)
+    configured = next((each for each in config.zones if each.name == zone), None)
+    host = Host(target=zone, port=KMS_PORT)
+    return configured or (host if host in config.hosts else Zone(name=zone))
+
+
+def _parse(what: str, parse: Callable[[str], T], text: str) -> T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise RequestError(f"{what} {text!r}: {error}") from error
+
+
+def _timeout(text: str, config: Config) -> float:
+    seconds = _parse("--timeout", parse_duration, text)
+    if not 0 < seconds < config.interval:
+        raise RequestError(f"--timeout {text!r}: must be longer than 0s and shorter than the interval")
+    return seconds
+
+
+def _load(source: Source | None) -> Config:
+    if source is None:
+        return Config()
+    try:
+        return source.load(source.read())
+    except OSError as error:
+        raise RequestError(f"{source.name}: cannot be read: {error.strerror or error}") from error
+    except ConfigError as error:
+        raise RequestError("\n".join(f"{source.name}: {problem}" for problem in error.problems)) from error
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show on standard error how far it has got, where somebody is there to see it."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _done, _total: None
+        return
+    with console.status("Checking") as status:
+        yield lambda done, total: status.update(f"{done} of {total} checked")
+
+
+def _print(report: Report, form: Form) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a client may have any name
+    if form is Form.TEXT:
+        write_text(report, sys.stdout)
+    else:
+        sys.stdout.write((as_json if form is Form.JSON else as_nagios)(report) + "\n")
+    sys.stdout.flush()
+
+
+def _complain(error: RequestError, form: Form) -> None:
+    if form is Form.NAGIOS:  # which shows standard output only
+        sys.stdout.write(nagios_line(Status.UNKNOWN, "; ".join(str(error).splitlines())) + "\n")
+    else:
+        sys.stderr.write(f"{error}\n")
+
+
+async def look(config: Config, progress: Progress) -> Snapshot:
+    """Check everything that is configured, once and at the same time."""
+    state = State()
+    configure(state, config)
+    checker = Checker(check_settings(config))
+    wanted = subjects(config)
+    done = 0
+
+    async def run(check_one: Check) -> None:
+        nonlocal done
+        await check_one()
+        done += 1
+        progress(done, len(wanted))
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for subject, selectors in wanted.items():
+                tasks.create_task(run(check_of(checker, state, subject, selectors)))
+    finally:
+        await checker.close()
+    return state.snapshot()

@@ -1,0 +1,227 @@
+"""The report for a person: every rung of the ladder, the records, the verdict, and what to do next.
+
+Drawn with rich: in colour on a terminal unless NO_COLOR is set (https://no-color.org/), plain otherwise. What
+came from DNS is shown as it is, never read as markup.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TextIO
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from exporter.diagnosis import (
+    HostSight,
+    LikelyError,
+    Mark,
+    NextStep,
+    Rung,
+    Selection,
+    ServerDiagnosis,
+    Verdict,
+    show_milliseconds,
+)
+from exporter.model import ProbeResult, host_port
+from exporter.report import Report, ServerReport, StaticReport, Status, ZoneReport
+
+_WIDE = 1000  # for a pipe: who reads lines wants them whole
+_STYLES = {
+    Status.OK: "bold green",
+    Status.DEGRADED: "bold yellow",
+    Status.FAILED: "bold red",
+    Status.UNKNOWN: "bold magenta",
+}
+_MARKS = {
+    Mark.PASSED: ("\N{CHECK MARK}", "+", "green"),
+    Mark.PARTLY: ("!", "!", "yellow"),
+    Mark.FAILED: ("\N{BALLOT X}", "x", "red"),
+    Mark.UNKNOWN: ("?", "?", "magenta"),
+    Mark.NOT_REACHED: ("-", "-", "dim"),
+}
+_MEANINGS = {
+    Verdict.OK: "every host is up",
+    Verdict.DEGRADED: "a host is up, another is not",
+    Verdict.DNS_FAILED: "the DNS server gives no usable answer",
+    Verdict.SRV_MISSING: "no host is published",
+    Verdict.SRV_DECLINED: "the service is declared not to be available",
+    Verdict.TARGET_UNRESOLVABLE: "no host has an address",
+    Verdict.PORT_FILTERED: "nothing comes back from the port",
+    Verdict.PORT_CLOSED: "the port refuses connections",
+    Verdict.KMS_SILENT: "the port is open, but no service answers behind it",
+    Verdict.NOT_KMS: "what answers on the port is not KMS",
+    Verdict.UNKNOWN: "nobody could look",
+}
+
+
+def write_text(report: Report, stream: TextIO) -> None:
+    """Print a report: as wide as the terminal, or with every line whole where there is none."""
+    if stream.isatty():
+        console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        _draw(report, console, console.encoding)
+        return
+    plain = io.StringIO()
+    console = Console(file=plain, width=_WIDE, no_color=True, highlight=False, markup=False, emoji=False)
+    _draw(report, console, stream.encoding)
+    stream.write("".join(f"{line.rstrip()}\n" for line in plain.getvalue().splitlines()))
+
+
+def _draw(report: Report, console: Console, encoding: str | None) -> None:
+    unicode = (encoding or "").lower().startswith("utf")
+    for part in _parts(report, unicode=unicode):
+        console.print(part)
+
+
+def _parts(report: Report, *, unicode: bool) -> Iterator[RenderableType]:
+    """Give what to print, in order."""
+    for zone in report.zones:
+        for server in zone.servers:
+            yield from _server(zone, server, unicode=unicode)
+        if zone.remarks:
+            yield Text(f"{zone.diagnosis.view.zone} is not as it should be", style="bold")
+            yield from _steps(zone.remarks)
+            yield Text()
+    for static in report.static_hosts:
+        yield from _static(static, unicode=unicode)
+    yield from _clients(report)
+    yield from _summary(report)
+
+
+def _server(zone: ZoneReport, server: ServerReport, *, unicode: bool) -> Iterator[RenderableType]:
+    diagnosis = server.diagnosis
+    yield Text(f"{zone.diagnosis.view.zone} at {diagnosis.dns_server}", style="bold")
+    yield _ladder(server.ladder, unicode=unicode)
+    if diagnosis.lookup.records:
+        yield Padding(_records(diagnosis), (1, 0, 0, 2))
+    yield _verdict(diagnosis.verdict, server.status, _MEANINGS[diagnosis.verdict])
+    if server.status is not Status.OK:
+        yield from _error(diagnosis.error)
+    yield from _chances(diagnosis)
+    yield from _next(server.steps)
+    yield Text()
+
+
+def _static(static: StaticReport, *, unicode: bool) -> Iterator[RenderableType]:
+    diagnosis = static.diagnosis
+    host = diagnosis.sight.host
+    place = f" at {diagnosis.dns_server}" if diagnosis.dns_server else ""
+    yield Text(f"{host_port(host.target, host.port)}, assigned by hand{place}", style="bold")
+    yield _ladder(static.ladder, unicode=unicode)
+    endpoints = Table.grid(padding=(0, 2))
+    for row in _endpoint_rows(diagnosis.sight):
+        endpoints.add_row(*row)
+    yield Padding(endpoints, (1, 0, 0, 2))
+    meaning = "the host is up" if diagnosis.verdict is Verdict.OK else _MEANINGS[diagnosis.verdict]
+    yield _verdict(diagnosis.verdict, static.status, meaning)
+    yield from _error(diagnosis.error)
+    yield from _next(static.steps)
+    yield Text()
+
+
+def _ladder(rungs: Iterable[Rung], *, unicode: bool) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    for rung in rungs:
+        symbol, plain, style = _MARKS[rung.mark]
+        table.add_row(Text(symbol if unicode else plain, style=style), rung.name, rung.detail)
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _records(server: ServerDiagnosis) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("priority", "weight", "port", "target", "address", "TCP", "KMS"):
+        table.add_column(heading, overflow="fold")
+    sights = {sight.host: sight for sight in server.hosts}
+    for record in server.lookup.records:
+        named = (str(record.priority), str(record.weight), str(record.port), record.target)
+        sight = sights.get(record.host)
+        for row in _endpoint_rows(sight) if sight else [("", "", "")]:
+            table.add_row(*named, *row)
+            named = ("", "", "", "")
+    return table
+
+
+def _endpoint_rows(sight: HostSight) -> Sequence[tuple[str, str, str]]:
+    if sight.lookup is None or not sight.lookup.addresses:
+        return [(f"none ({sight.lookup.failure})" if sight.lookup else "unknown", "", "")]
+    probes = {probe.endpoint.address: probe for probe in sight.probes}
+    return [(address, *_outcome(probes.get(address))) for address in sight.lookup.addresses]
+
+
+def _outcome(probe: ProbeResult | None) -> tuple[str, str]:
+    """Show how far a probe got: the time of each step that it passed, and the reason at which it stopped."""
+    if probe is None:
+        return "", ""
+    failure = probe.failure or ""
+    if probe.connect_seconds is None:
+        return failure, ""
+    bind = show_milliseconds(probe.rpc_bind_seconds) if probe.rpc_bind_seconds is not None else failure
+    return show_milliseconds(probe.connect_seconds), bind
+
+
+def _verdict(verdict: Verdict, status: Status, meaning: str) -> RenderableType:
+    text = Text.assemble("Verdict: ", (verdict.value, _STYLES[status]), f", {meaning}")
+    return Padding(text, (1, 0, 0, 2))
+
+
+def _error(error: LikelyError | None) -> Iterator[RenderableType]:
+    if error:
+        cause = f" over {error.cause}" if error.cause else ""
+        elsewhere = f", shown as {error.elsewhere}" if error.elsewhere else ""
+        yield Padding(
+            "Likely on a Windows client, unless it is activated through Active Directory: "
+            f"{error.shown}{cause}{elsewhere}; certainty {error.certainty}",
+            (0, 0, 0, 2),
+        )
+
+
+def _chances(server: ServerDiagnosis) -> Iterator[RenderableType]:
+    chances = server.first_attempt
+    if Selection.RFC2782 in chances and server.verdict is Verdict.DEGRADED:
+        yield Padding(
+            f"First attempts that work: {chances[Selection.RFC2782]:.0%} by priority and weight, "
+            f"{chances[Selection.RANDOM]:.0%} of clients that take any record",
+            (0, 0, 0, 2),
+        )
+
+
+def _next(steps: Sequence[NextStep]) -> Iterator[RenderableType]:
+    if steps:
+        yield Padding(Text("What to do next:", style="bold"), (1, 0, 0, 2))
+        yield from _steps(steps)
+
+
+def _steps(steps: Sequence[NextStep]) -> Iterator[RenderableType]:
+    for step in steps:
+        yield Padding(Text.assemble((f"[{step.place}] ", "dim"), step.text), (0, 0, 0, 4))
+        for command in step.commands:
+            yield Padding(Text(command, style="cyan"), (0, 0, 0, 8))
+
+
+def _clients(report: Report) -> Iterator[RenderableType]:
+    if not report.clients:
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("client", "DNS server", "zone", "verdict"):
+        table.add_column(heading, overflow="fold")
+    for client in report.clients:
+        found = client.diagnosis
+        verdict = Text(found.verdict.value, style=_STYLES[client.status])
+        table.add_row(found.client, found.dns_server, found.dns_zone or "none", verdict)
+    yield table
+    yield Text()
+
+
+def _summary(report: Report) -> Iterator[RenderableType]:
+    """Count, where there is more than one thing to count."""
+    statuses = [
+        *(zone.status for zone in report.zones),
+        *(static.status for static in report.static_hosts),
+        *(client.status for client in report.clients),
+    ]
+    if len(statuses) > 1:
+        counts = (
+            f"{statuses.count(status)} {status.name.lower()}" for status in Status if status in statuses
+        )
+        yield Text(f"{len(statuses)} checked: {', '.join(counts)}", style="bold")
