@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.diagnosis import Verdict
-from exporter.diagnosis.profiles import SuffixSight, judge_profile
+from exporter.diagnosis.profiles import SuffixSight, deciding_suffix
 from exporter.model import LookupStatus
 from tests.builders import answer, record
 
@@ -52,7 +52,22 @@ def suffix_sight(number: int, seen: str) -> SuffixSight:
 
 
 @pytest.mark.parametrize(("suffixes", "verdict", "winner"), PROFILES)
-def test_judge_profile(suffixes: list[str], verdict: str, winner: int | None) -> None:
+def test_deciding_suffix(suffixes: list[str], verdict: str, winner: int | None) -> None:
     """A client ends up with the first suffix that has records, or with none."""
     seen = [suffix_sight(number, each) for number, each in enumerate(suffixes)]
-    assert judge_profile(seen) == (verdict, None if winner is None else seen[winner])
+    found = deciding_suffix(seen)
+    assert found is not None
+    assert found.verdict == verdict
+    assert found.has_records == (winner is not None)
+    assert winner is None or found is seen[winner]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "decided"),
+    [([], ["ok"], False), (["nxdomain"], ["ok"], False), (["ok"], [], True), (["servfail"], [], False)],
+)
+def test_suffix_without_a_result(before: list[str], after: list[str], decided: bool) -> None:  # noqa: FBT001
+    """A search is not decided while that hangs on a suffix that nobody has looked up yet."""
+    seen = [suffix_sight(number, each) for number, each in enumerate(before)]
+    later = [suffix_sight(9, each) for each in after]
+    assert (deciding_suffix([*seen, None, *later]) is not None) == decided

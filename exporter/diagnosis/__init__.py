@@ -26,7 +26,7 @@ from exporter.diagnosis.findings import (
     ZoneDiagnosis,
 )
 from exporter.diagnosis.ladder import Mark, Rung, show_milliseconds, static_ladder, zone_ladder
-from exporter.diagnosis.profiles import SuffixSight, judge_profile
+from exporter.diagnosis.profiles import SuffixSight, deciding_suffix
 from exporter.diagnosis.selection import Selection, first_attempt
 from exporter.diagnosis.verdicts import HostSight, Verdict, judge
 from exporter.model import NOT_AVAILABLE, Endpoint, Host, ProbeResult, SrvLookup, TargetLookup
@@ -118,7 +118,7 @@ def _server(
 
 def _agree(lookups: Iterable[SrvLookup]) -> bool | None:
     """Compare authoritative answers as sets of records: order and TTL are no part of what is published."""
-    published = [lookup.fingerprint for lookup in lookups if lookup.authoritative]
+    published = [each.fingerprint for each in lookups if each.authoritative and each.status.usable]
     return len(set(published)) == 1 if len(published) > 1 else None
 
 
@@ -134,20 +134,20 @@ def _static(view: StaticHostView, sights: _Sights) -> Iterator[StaticDiagnosis]:
 
 def _client(view: ClientView, sights: _Sights) -> Iterator[ClientDiagnosis]:
     suffixes = [_zone(suffix, sights) for suffix in view.suffixes]
-    labels = dict.fromkeys(server.dns_server for suffix in suffixes for server in suffix.servers)
-    for label in labels:
-        seen = [
-            SuffixSight(dns_zone=suffix.view.zone, lookup=server.lookup, verdict=server.verdict)
-            for suffix in suffixes
-            for server in suffix.servers
-            if server.dns_server == label
-        ]
-        verdict, winner = judge_profile(seen)
-        deciding = winner or next((s for s in seen if s.verdict is verdict), seen[0])
-        yield ClientDiagnosis(
-            client=view.client,
-            dns_server=label,
-            verdict=verdict,
-            dns_zone=winner.dns_zone if winner else None,
-            error=likely_error(verdict, deciding.lookup.status),
-        )
+    for label in dict.fromkeys(server.dns_server for suffix in suffixes for server in suffix.servers):
+        deciding = deciding_suffix([_suffix_at(label, suffix) for suffix in suffixes])
+        if deciding:
+            yield ClientDiagnosis(
+                client=view.client,
+                dns_server=label,
+                verdict=deciding.verdict,
+                dns_zone=deciding.dns_zone if deciding.has_records else None,
+                error=likely_error(deciding.verdict, deciding.lookup.status),
+            )
+
+
+def _suffix_at(dns_server: str, suffix: ZoneDiagnosis) -> SuffixSight | None:
+    for server in suffix.servers:
+        if server.dns_server == dns_server:
+            return SuffixSight(dns_zone=suffix.view.zone, lookup=server.lookup, verdict=server.verdict)
+    return None

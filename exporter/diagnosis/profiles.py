@@ -19,14 +19,21 @@ class SuffixSight:
     lookup: SrvLookup
     verdict: Verdict
 
+    @property
+    def has_records(self) -> bool:
+        """Whether a client stops searching here."""
+        return self.lookup.status is LookupStatus.OK
 
-def judge_profile(suffixes: Sequence[SuffixSight]) -> tuple[Verdict, SuffixSight | None]:
-    """Give the verdict on suffixes in the order of search, and the suffix that won, if one did.
 
-    One whose lookup fails is skipped; that shows only if no later one has records.
+def deciding_suffix(suffixes: Sequence[SuffixSight | None]) -> SuffixSight | None:
+    """Find the suffix whose verdict is that of the whole search, `suffixes` being in its order.
+
+    That is the first with records. One whose lookup fails is skipped, and decides only if no later one has
+    records. None where that hangs on a suffix without a result yet, which is None itself.
     """
-    winner = next((sight for sight in suffixes if sight.lookup.status is LookupStatus.OK), None)
-    if winner:
-        return winner.verdict, winner
-    failed = any(not sight.lookup.status.usable for sight in suffixes)
-    return Verdict.DNS_FAILED if failed else Verdict.SRV_MISSING, None
+    skipped: list[SuffixSight] = []
+    for sight in suffixes:
+        if sight is None or sight.has_records:
+            return sight
+        skipped.append(sight)
+    return next((sight for sight in skipped if not sight.lookup.status.usable), skipped[0])

@@ -55,7 +55,7 @@ def _by_weight(records: Sequence[Record], works: Mapping[Host, bool | None]) -> 
 
 def _share(tickets: Mapping[Record, int], works: Mapping[Host, bool | None]) -> float | None:
     """Give the share of tickets that are with records whose host works; None where that cannot be known."""
-    held = [(count, works.get(record.host, False)) for record, count in tickets.items() if count]
+    held = [(count, works.get(record.host, False)) for record, count in tickets.items()]
     if any(up is None for _, up in held):
         return None
     return sum(count for count, up in held if up) / sum(count for count, _ in held)
