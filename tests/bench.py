@@ -3,7 +3,8 @@
 Run by `make bench`; decides no test. The exporter runs as its own process against a real BIND and real
 listeners on loopback; its CPU time is the kernel's account of it (proc(5), /proc/PID/stat), less what it uses
 with one zone. Beside each number stands what the step costs in a bare loop over dnspython's asyncquery.udp or
-loop.sock_connect in the same run, so that machines and days can be compared by the ratio.
+loop.sock_connect, and the bytes of a bind back and forth, in the same run, so that machines and days can be
+compared by the ratio.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from typing import Any
 import dns.asyncquery
 import dns.message
 
+from exporter import rpc
 from tests.services import Lab, Named, config, wait_until, zone, zone_file
 
 ZONES = 500
@@ -31,6 +33,11 @@ WINDOW_SECONDS = 20
 BARE_REPETITIONS = 2000
 MICROSECONDS = 1e6
 _PARENT = "bench.test"
+_ACCEPTANCE = bytes.fromhex(
+    "05000c03 10000000 3c000000 01000000"  # bind_ack, little-endian, 60 bytes, call 1 (C706, 12.6.4.4)
+    "d016d016 34120000 0500 3136383800 00"  # fragments of 5840 bytes, an association, the port 1688
+    "01000000 0000 0000 045d888aeb1cc9119fe808002b104860 02000000"  # one context, accepted in NDR
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +62,14 @@ def main() -> None:
         looked_up = _measure(lab, _config(zones=empty))
         probed = _measure(lab, _config(hosts=addresses))
         checked = _measure(lab, _config(zones=full))
+        bound = _measure(lab, _config(rpc_bind=True, hosts=addresses))
         lookup = asyncio.run(_bare(lambda: _look_up(named)))
         connect = asyncio.run(_bare(lambda: _connect(port)))
+        bind = asyncio.run(_bare(lambda: _connect(port, rpc_bind=True)))
     rows = (
         ("lookup of a zone without records", looked_up.lookups, looked_up, lookup),
-        ("probe of a static address", probed.probes, probed, connect),
+        ("handshake with a static address", probed.probes, probed, connect),
+        ("handshake and RPC bind", bound.probes, bound, bind),
         (
             f"check of a zone of {HOSTS_PER_ZONE} hosts",
             checked.lookups,
@@ -75,9 +85,9 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _sink() -> Iterator[int]:
-    """Listen on one port of every loopback address, in a process of its own, and hang up on whoever comes."""
+    """Listen on one port of every loopback address, in a process of its own, and accept any bind."""
     with socket.create_server(("", 0), backlog=1024) as listener:
-        child = multiprocessing.get_context("fork").Process(target=_hang_up, args=(listener,), daemon=True)
+        child = multiprocessing.get_context("fork").Process(target=_accept, args=(listener,), daemon=True)
         child.start()
         try:
             yield listener.getsockname()[1]
@@ -86,9 +96,11 @@ def _sink() -> Iterator[int]:
             child.join()
 
 
-def _hang_up(listener: socket.socket) -> None:
+def _accept(listener: socket.socket) -> None:
     while True:
-        listener.accept()[0].close()
+        with listener.accept()[0] as connection, contextlib.suppress(ConnectionError):
+            if connection.recv(len(rpc.BIND)):  # nobody keeps it waiting: one who does not bind hangs up
+                connection.sendall(_ACCEPTANCE)
 
 
 def _records(port: int) -> Iterator[str]:
@@ -103,8 +115,8 @@ def _address(number: int) -> str:
     return f"127.1.{number // 250}.{number % 250 + 1}"
 
 
-def _config(**keys: Any) -> dict[str, Any]:
-    probe = {"networks": ["127.0.0.0/8"], "address_families": ["ipv4"]}
+def _config(*, rpc_bind: bool = False, **keys: Any) -> dict[str, Any]:
+    probe = {"networks": ["127.0.0.0/8"], "address_families": ["ipv4"], "rpc_bind": rpc_bind}
     return config(interval=f"{INTERVAL_SECONDS}s", probe=probe) | keys
 
 
@@ -148,9 +160,13 @@ async def _look_up(named: Named) -> None:
     await dns.asyncquery.udp(query, named.address, port=named.port)
 
 
-async def _connect(port: int) -> None:
+async def _connect(port: int, *, rpc_bind: bool = False) -> None:
+    loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
-        await asyncio.get_running_loop().sock_connect(sock, (_address(0), port))
+        await loop.sock_connect(sock, (_address(0), port))
+        if rpc_bind:
+            await loop.sock_sendall(sock, rpc.BIND)
+            await loop.sock_recv(sock, rpc.MAX_FRAGMENT_BYTES)
 
 
 if __name__ == "__main__":

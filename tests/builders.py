@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from exporter.model import (
+    ClientCheck,
     Endpoint,
     Groups,
     Host,
@@ -21,18 +22,39 @@ from exporter.model import (
     TargetLookup,
     ZoneCheck,
     endpoints_of,
+    fingerprint,
     hosts_of,
 )
-from exporter.state import EndpointView, ServerView, State, ZoneSettings, ZoneView
+from exporter.state import (
+    ClientSettings,
+    ClientView,
+    EndpointView,
+    ServerView,
+    State,
+    StaticHostView,
+    ZoneSettings,
+    ZoneView,
+)
 
 ZONE = "contoso.test"
 SERVER = "192.0.2.53"
 TARGET = "kms1.contoso.test"
 ADDRESS = "192.0.2.1"
 PORT = 1688
+CLIENT = "branch"
 INTERVAL_SECONDS = 60.0
 FORGET_AFTER_SECONDS = 100.0
 VANISHED_PER_ZONE = 3
+AFTER_HANDSHAKE = frozenset(
+    {
+        ProbeFailure.RPC_TIMEOUT,
+        ProbeFailure.RPC_CLOSED,
+        ProbeFailure.RPC_BUSY,
+        ProbeFailure.NOT_RPC,
+        ProbeFailure.INTERFACE_UNKNOWN,
+        ProbeFailure.RPC_REJECTED,
+    }
+)
 
 
 class Clock:
@@ -66,7 +88,12 @@ def answer(*records: Record, status: LookupStatus | None = None, **fields: Any) 
     return SrvLookup(
         status=status or (LookupStatus.OK if records else LookupStatus.NODATA),
         records=tuple(sorted(records)),
-        **{"duration_seconds": 0.02, "record_count": len(records)} | fields,
+        **{
+            "duration_seconds": 0.02,
+            "record_count": len(records),
+            "fingerprint": fingerprint(records),
+        }
+        | fields,
     )
 
 
@@ -81,8 +108,8 @@ def at_server(
 ) -> ServerCheck:
     """Build a zone's check at one DNS server.
 
-    `targets` gives the addresses of targets, those of vanished hosts too; a target in `lookup` that is not
-    among them has the usual address.
+    `targets` gives the addresses of targets, those of vanished and missing hosts too; a target in `lookup`
+    that is not among them has the usual address.
     """
     found = {host.target: (ADDRESS,) for host in hosts_of(lookup.records)} | dict(targets or {})
     lookups = tuple(addresses(target, *literals) for target, literals in sorted(found.items()))
@@ -92,12 +119,18 @@ def at_server(
 def probed(
     one: Endpoint, failure: ProbeFailure | None = None, *, at: float = 1.0, **fields: Any
 ) -> ProbeResult:
-    """Build the result of a probe that was finished at the Unix and monotonic time `at`."""
-    connect_seconds = None if failure else 0.003
+    """Build the result of a probe that was finished at the Unix and monotonic time `at`.
+
+    It was measured as far as it went: a failure of the RPC bind comes after a handshake.
+    """
+    times = {
+        "connect_seconds": 0.003 if failure is None or failure in AFTER_HANDSHAKE else None,
+        "rpc_bind_seconds": 0.004 if failure is None else None,
+    }
     return ProbeResult(
         endpoint=one,
         failure=failure,
-        **{"finished_at": at, "finished_monotonic": at, "connect_seconds": connect_seconds} | fields,
+        **{"finished_at": at, "finished_monotonic": at} | times | fields,
     )
 
 
@@ -135,15 +168,37 @@ def host_check(one: Host, *found: str, dns_server: str = SERVER, at: float = 1.0
     return HostCheck(host=one, finished_at=at, **{"targets": {dns_server: lookup}, "probes": probes} | fields)
 
 
+def client_check(*suffixes: ZoneCheck, client: str = CLIENT) -> ClientCheck:
+    """Build a check of all that a kind of client searches, from one of each suffix, in its order."""
+    return ClientCheck(client=client, suffixes=suffixes)
+
+
 def zone_settings(
-    *servers: str, open_ended: bool = False, labels: Mapping[str, str] | None = None
+    *servers: str,
+    open_ended: bool = False,
+    labels: Mapping[str, str] | None = None,
+    expected: Iterable[Host] | None = None,
 ) -> ZoneSettings:
     """Build the settings of a zone; without servers it is looked up at the usual one."""
     return ZoneSettings(
+        dns_servers=_named(servers, open_ended=open_ended),
+        open_ended=open_ended,
         labels=labels or {},
-        dns_servers=servers or (() if open_ended else (SERVER,)),
+        expected=None if expected is None else tuple(expected),
+    )
+
+
+def client_settings(*suffixes: str, servers: Sequence[str] = (), open_ended: bool = False) -> ClientSettings:
+    """Build the settings of a kind of client; it searches the usual zone unless told otherwise."""
+    return ClientSettings(
+        suffixes=suffixes or (ZONE,),
+        dns_servers=_named(servers, open_ended=open_ended),
         open_ended=open_ended,
     )
+
+
+def _named(servers: Sequence[str], *, open_ended: bool) -> tuple[str, ...]:
+    return tuple(servers) or (() if open_ended else (SERVER,))
 
 
 def configure(
@@ -151,31 +206,47 @@ def configure(
     zones: Mapping[str, ZoneSettings] | None = None,
     *,
     hosts: Iterable[Host] = (),
+    clients: Mapping[str, ClientSettings] | None = None,
     vanished_per_zone: int = VANISHED_PER_ZONE,
     forget_after_seconds: float = FORGET_AFTER_SECONDS,
+    rpc_bind: bool = True,
 ) -> None:
     """Configure a state; without `zones` it watches the usual one."""
     state.configure(
         zones={ZONE: zone_settings()} if zones is None else zones,
         static_hosts=hosts,
+        clients=clients or {},
         interval_seconds=INTERVAL_SECONDS,
         forget_after_seconds=forget_after_seconds,
         vanished_per_zone=vanished_per_zone,
+        rpc_bind=rpc_bind,
     )
 
 
 def zone_view(zone: str = ZONE, *servers: ServerView, **fields: Any) -> ZoneView:
-    """Build what the state shows of a zone: nothing yet, unless `fields` say more."""
-    records = [record for view in servers for record in view.records or ()]
+    """Build what the state shows of a zone: what its servers publish, and no more unless `fields` say so."""
+    answers = [view.records for view in servers if view.records is not None]
+    published = frozenset(record.host for records in answers for record in records)
     defaults: dict[str, Any] = {
         "labels": {},
-        "published": frozenset(record.host for record in records),
+        "published": published if answers else None,
         "vanished": frozenset(),
+        "expected": None,
         "ignored": {},
         "last_check": None,
         "check_duration_seconds": None,
     }
     return ZoneView(zone=zone, servers=servers, **defaults | fields)
+
+
+def client_view(*suffixes: ZoneView, client: str = CLIENT) -> ClientView:
+    """Build what the state shows of a kind of client, from what it shows of each suffix, in its order."""
+    return ClientView(client=client, suffixes=suffixes)
+
+
+def static_host_view(one: Host, *dns_servers: str, last_check: float | None = None) -> StaticHostView:
+    """Build what the state shows of a static host; an address has the DNS server "" once it is checked."""
+    return StaticHostView(host=one, dns_servers=dns_servers, last_check=last_check)
 
 
 def endpoint_view(last: ProbeResult, **fields: Any) -> EndpointView:

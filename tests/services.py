@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 import urllib.parse
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,8 +37,11 @@ import dns.message
 import dns.query
 import pytest
 import yaml
+from impacket.dcerpc.v5.rpcrt import DCERPCServer  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+
+from exporter import rpc
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
@@ -430,15 +434,20 @@ class SilentDnsServer:
 # --- TCP peers
 
 
-class Listener:
-    """A port that accepts every connection, counts it, and closes or resets it at once."""
+class Peer:
+    """A port that accepts every connection, counts it, and serves it on a thread of its own.
 
-    def __init__(self, address: str = LOOPBACK, port: int = 0, *, reset: bool = False) -> None:
+    `serve` is given the connection, which is closed when it returns.
+    """
+
+    def __init__(
+        self, serve: Callable[[socket.socket], None], address: str = LOOPBACK, port: int = 0
+    ) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = socket.create_server((address, port), family=family, backlog=512)
         self.port: int = self._socket.getsockname()[1]
         self.accepted = 0
-        self._linger = struct.pack("ii", 1, 0) if reset else None
+        self._serve = serve
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -448,10 +457,13 @@ class Listener:
                 connection, _ = self._socket.accept()
             except OSError:
                 return  # closed
-            with connection:
-                self.accepted += 1
-                if self._linger:
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, self._linger)
+            self.accepted += 1
+            connection.settimeout(DEADLINE_SECONDS)
+            threading.Thread(target=self._handle, args=(connection,), daemon=True).start()
+
+    def _handle(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):  # whatever the exporter does is its business
+            self._serve(connection)
 
     def close(self) -> None:
         """Stop listening: the port refuses from now on."""
@@ -459,6 +471,60 @@ class Listener:
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes up accept()
         self._thread.join()
         self._socket.close()
+
+
+class Listener(Peer):
+    """An RPC server that takes binds to `interface` 1.0, by an implementation that is not ours.
+
+    It answers one PDU per connection and hangs up. It implements no call of any interface. With `reset` it
+    resets every connection at once instead.
+    """
+
+    def __init__(
+        self,
+        address: str = LOOPBACK,
+        port: int = 0,
+        *,
+        interface: uuid.UUID = rpc.KMS_INTERFACE,
+        reset: bool = False,
+    ) -> None:
+        self._interface = str(interface)
+        super().__init__(_reset if reset else self._answer, address, port)
+
+    def _answer(self, connection: socket.socket) -> None:
+        server = DCERPCServer(client_socket=connection)
+        server.addCallbacks((self._interface, "1.0"), "1688", {})
+        with contextlib.suppress(Exception):  # it knows no closed connection, and no PDU that is none
+            if data := server.recv():
+                server.processRequest(data)
+
+
+class BannerPeer(Peer):
+    """A service that is no RPC: it speaks first, and waits for the other side to hang up."""
+
+    def __init__(self, banner: bytes = b"SSH-2.0-OpenSSH_9.6\r\n") -> None:
+        self._banner = banner
+        super().__init__(self._greet)
+
+    def _greet(self, connection: socket.socket) -> None:
+        connection.sendall(self._banner)
+        _drain(connection)
+
+
+class SilentPeer(Peer):
+    """A port that accepts, as a hung service does or a firewall in its place, and never says a word."""
+
+    def __init__(self) -> None:
+        super().__init__(_drain)
+
+
+def _drain(connection: socket.socket) -> None:
+    while connection.recv(4096):
+        pass
+
+
+def _reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class ClosedPort:
@@ -796,9 +862,17 @@ class Lab(contextlib.ExitStack):
         need_namespaces()
         return self.enter_context(Namespace(resolv_conf=resolv_conf))
 
-    def listener(self, address: str = LOOPBACK, port: int = 0, *, reset: bool = False) -> Listener:
-        """Listen on a port that accepts."""
-        return self.enter_context(contextlib.closing(Listener(address, port, reset=reset)))
+    def listener(self, address: str = LOOPBACK, port: int = 0, **options: Any) -> Listener:
+        """Listen on a port where a KMS host seems to be, unless `options` say otherwise."""
+        return self.enter_context(contextlib.closing(Listener(address, port, **options)))
+
+    def banner(self) -> BannerPeer:
+        """Listen on a port of a service that is no RPC and speaks first."""
+        return self.enter_context(contextlib.closing(BannerPeer()))
+
+    def silent_port(self) -> SilentPeer:
+        """Listen on a port that accepts and says nothing."""
+        return self.enter_context(contextlib.closing(SilentPeer()))
 
     def closed_port(self) -> ClosedPort:
         """Reserve a port that refuses."""

@@ -31,6 +31,7 @@ from exporter.model import (
     ProbeFailure,
     ProbeResult,
     Record,
+    Search,
     ServerGroup,
     ServerSelector,
     SrvLookup,
@@ -38,6 +39,7 @@ from exporter.model import (
     ZoneCheck,
     endpoints_of,
 )
+from tests.fake_dns import FakeDns, says
 
 T = TypeVar("T")
 
@@ -65,8 +67,9 @@ SETTINGS = CheckSettings(
     ports=(),
     records_per_zone=64,
     addresses_per_target=16,
+    rpc_bind=True,
 )
-ON_LOOPBACK = dataclasses.replace(SETTINGS, networks=(ipaddress.ip_network("127.0.0.0/8"),))
+ON_LOOPBACK = dataclasses.replace(SETTINGS, networks=(ipaddress.ip_network("127.0.0.0/8"),), rpc_bind=False)
 
 
 # --- Time
@@ -116,6 +119,7 @@ class Dns(Discovery):
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
         self.asked: list[str] = []
+        self.expected: dict[str, AbstractSet[Host]] = {}
         self.known: dict[str, AbstractSet[Host]] = {}
         self.limits: set[int] = set()
         self.resolv_conf = ResolvConf()
@@ -132,9 +136,16 @@ class Dns(Discovery):
         return self.resolv_conf
 
     async def lookup_srv(
-        self, zone: str, server: DnsServer, *, known: AbstractSet[Host], limit: int
+        self,
+        zone: str,
+        server: DnsServer,
+        *,
+        expected: AbstractSet[Host],
+        known: AbstractSet[Host],
+        limit: int,
     ) -> SrvLookup:
         """Answer an SRV question."""
+        self.expected[server.label] = expected
         self.known[server.label] = known
         self.limits.add(limit)
         found: SrvLookup = await self._ask(f"SRV {zone}", server.label, failed(NXDOMAIN))
@@ -165,18 +176,23 @@ class Probes:
 
     def __init__(self) -> None:
         self.probed: list[Endpoint] = []
-        self.options: list[tuple[float, str | None]] = []
+        self.options: list[tuple[float, bool, str | None]] = []
         self.failures: dict[str, ProbeFailure] = {}
         self.silences: dict[str, Silence] = {}
         self.at_once = 0
         self.most_at_once = 0
 
     async def __call__(
-        self, endpoint: Endpoint, *, timeout_seconds: float, source_address: str | None = None
+        self,
+        endpoint: Endpoint,
+        *,
+        timeout_seconds: float,
+        rpc_bind: bool,
+        source_address: str | None = None,
     ) -> ProbeResult:
         """Play a probe."""
         self.probed.append(endpoint)
-        self.options.append((timeout_seconds, source_address))
+        self.options.append((timeout_seconds, rpc_bind, source_address))
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -404,7 +420,7 @@ def test_limits(dns: Dns, probes: Probes) -> None:
         assert outcomes(check).keys() == {at(many[0]), at(many[7])}
 
     run(scenario())
-    assert dns.known == {LABEL: {HOST}}
+    assert (dns.expected, dns.known) == ({LABEL: set()}, {LABEL: {HOST}})
     assert dns.limits == {5}
 
 
@@ -478,6 +494,69 @@ def test_vanished_host(dns: Dns, probes: Probes) -> None:
     run(scenario())
 
 
+def test_expected_host(dns: Dns, probes: Probes) -> None:
+    """A host that should be published is asked for first, and where it is missing resolved and probed too."""
+    dns.answers[f"A {TARGET2}"] = addresses(ADDRESS2)
+
+    async def scenario() -> None:
+        check = await checker(dns).check_zone(ZONE, [SERVER, SERVER2], Memory(expected=(HOST2,)))
+        for server in (SERVER, SERVER2):
+            assert {target: lookup.addresses for target, lookup in targets(check, server).items()} == {
+                TARGET: (ADDRESS,),
+                TARGET2: (ADDRESS2,),
+            }
+        assert outcomes(check) == {at(ADDRESS): None, at(ADDRESS2, HOST2): None}
+
+    run(scenario())
+    assert dns.expected == {LABEL: {HOST2}, SERVER2.label: {HOST2}}
+    assert dns.known == {LABEL: set(), SERVER2.label: set()}
+
+
+@pytest.mark.parametrize("status", [NXDOMAIN, NODATA, SERVFAIL])
+def test_expected_host_without_an_answer(dns: Dns, probes: Probes, status: LookupStatus) -> None:
+    """A host that should be published is followed from the first check on, whatever the answer."""
+    dns.answers[f"SRV {ZONE}"] = failed(status)
+
+    async def scenario() -> None:
+        check = await checker(dns).check_zone(ZONE, [SERVER], Memory(expected=(HOST,)))
+        assert targets(check)[TARGET].addresses == (ADDRESS,)
+        assert outcomes(check) == {at(ADDRESS): None}
+
+    run(scenario())
+
+
+def test_expected_host_of_a_silent_server(dns: Dns, probes: Probes) -> None:
+    """A server that does not answer is not asked for hosts that should be published either."""
+    dns.answers[f"SRV {ZONE}"] = failed(TIMEOUT)
+
+    async def scenario() -> None:
+        check = await checker(dns).check_zone(ZONE, [SERVER], Memory(expected=(HOST,)))
+        assert targets(check) == {TARGET: TargetLookup(target=TARGET, failure=TIMEOUT, asked=False)}
+        assert check.probes == ()
+
+    run(scenario())
+    assert dns.asked == [f"SRV {ZONE} @{LABEL}"]
+
+
+def test_limit_of_records_with_expected_hosts(probes: Probes) -> None:
+    """Under the limit of records an expected host comes first, then one that was published before."""
+    names = [f"kms{number}" for number in range(9)]
+    answer = [f"_vlmcs._tcp.{ZONE}. SRV {n} 0 1688 {name}.{ZONE}." for n, name in enumerate(names)]
+    expected, known = (Host(target=f"kms{number}.{ZONE}", port=1688) for number in (8, 5))
+
+    async def scenario() -> None:
+        with FakeDns(says(*answer)) as fake:
+            settings = dataclasses.replace(SETTINGS, records_per_zone=3, address_families=(IPV4,))
+            memory = dataclasses.replace(remember(known, server=fake.server), expected=(expected,))
+            check = await Checker(settings).check_zone(ZONE, [fake.server], memory)
+        [view] = check.servers
+        kept = [record.target.partition(".")[0] for record in view.lookup.records]
+        assert kept == ["kms0", "kms5", "kms8"]
+        assert view.lookup.record_count == 9
+
+    run(scenario())
+
+
 def test_failing_family(dns: Dns, probes: Probes) -> None:
     """While the lookup of one address family fails, its last addresses are probed beside fresh ones."""
     dns.answers[f"AAAA {TARGET}"] = no_address(SERVFAIL)
@@ -491,6 +570,183 @@ def test_failing_family(dns: Dns, probes: Probes) -> None:
         assert outcomes(check).keys() == {at(ADDRESS), at(ADDRESS6)}
 
     run(scenario())
+
+
+# --- The search of a client
+
+BRANCH = "branch.test"
+SUFFIXES = (BRANCH, ZONE)
+
+
+def search(*suffixes: str) -> Search:
+    """Build a search; it tries two suffixes unless told otherwise."""
+    return Search(client="branch", suffixes=suffixes or SUFFIXES)
+
+
+def test_search(dns: Dns, probes: Probes) -> None:
+    """Every suffix is looked up at every server of the client, and all that they lead to is probed."""
+    dns.answers |= {
+        f"SRV {BRANCH} @{SERVER2.label}": found(record(TARGET2)),
+        f"A {TARGET2}": addresses(ADDRESS2),
+    }
+
+    async def scenario() -> None:
+        before = time.time()
+        check = await checker(dns).check_search(
+            search(), [SERVER, SERVER2], {suffix: Memory() for suffix in SUFFIXES}
+        )
+        assert check.client == "branch"
+        assert [suffix.zone for suffix in check.suffixes] == [*SUFFIXES]
+        statuses = {
+            (suffix.zone, view.dns_server): view.lookup.status
+            for suffix in check.suffixes
+            for view in suffix.servers
+        }
+        assert statuses == {
+            (BRANCH, LABEL): NXDOMAIN,
+            (BRANCH, SERVER2.label): OK,
+            (ZONE, LABEL): OK,
+            (ZONE, SERVER2.label): OK,
+        }
+        branch, zone = check.suffixes
+        assert targets(branch, SERVER2).keys() == {TARGET2}
+        assert targets(zone).keys() == {TARGET}
+        assert outcomes(branch) == outcomes(zone) == {at(ADDRESS): None, at(ADDRESS2, HOST2): None}
+        assert all(before <= suffix.finished_at <= time.time() for suffix in check.suffixes)
+        assert all(0 <= suffix.duration_seconds < INTERVAL_SECONDS for suffix in check.suffixes)
+
+    run(scenario())
+    assert sorted(question for question in dns.asked if question.startswith("SRV")) == sorted(
+        f"SRV {suffix} @{server.label}" for suffix in SUFFIXES for server in (SERVER, SERVER2)
+    )
+
+
+def test_search_probes_a_shared_endpoint_once(dns: Dns, probes: Probes) -> None:
+    """An endpoint to which several suffixes lead, and a zone of its own, is probed and resolved once."""
+    dns.answers[f"SRV {BRANCH}"] = found(record())
+
+    async def scenario() -> None:
+        checks = checker(dns)
+        memories = {suffix: remember(HOST) for suffix in SUFFIXES}
+        check, zone_check = await asyncio.gather(
+            checks.check_search(search(), [SERVER], memories), checks.check_zone(ZONE, [SERVER], Memory())
+        )
+        assert [outcomes(suffix) for suffix in check.suffixes] == [{at(ADDRESS): None}] * 2
+        assert zone_check.probes == check.suffixes[0].probes
+
+    run(scenario())
+    assert probes.probed == [at(ADDRESS)]
+    assert dns.asked.count(f"A {TARGET} @{LABEL}") == 1
+
+
+def test_search_keeps_memories_apart(dns: Dns, probes: Probes) -> None:
+    """What was published in one suffix is followed there and not in another."""
+    dns.answers |= {f"SRV {suffix}": failed(SERVFAIL) for suffix in SUFFIXES}
+    dns.answers[f"A {TARGET2}"] = addresses(ADDRESS2)
+
+    async def scenario() -> None:
+        memories = {BRANCH: remember(HOST2, address=ADDRESS2), ZONE: remember(HOST)}
+        check = await checker(dns).check_search(search(), [SERVER], memories)
+        branch, zone = check.suffixes
+        assert targets(branch).keys() == {TARGET2}
+        assert targets(zone).keys() == {TARGET}
+
+    run(scenario())
+
+
+def test_search_remembers_what_to_probe(dns: Dns, probes: Probes) -> None:
+    """The endpoints that any suffix led to are probed, even where nobody answers any more."""
+    dns.answers |= {f"SRV {suffix}": failed(TIMEOUT) for suffix in SUFFIXES}
+
+    async def scenario() -> None:
+        memories = {BRANCH: remember(HOST2, address=ADDRESS2), ZONE: remember(HOST)}
+        check = await checker(dns).check_search(search(), [SERVER], memories)
+        assert outcomes(check.suffixes[0]).keys() == {at(ADDRESS), at(ADDRESS2, HOST2)}
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("of_branch", "of_zone", "asked", "missing"),
+    [
+        pytest.param([SERVER, OK], [SERVER2, OK], [LABEL, SERVER2.label], None, id="both"),
+        pytest.param([SERVER, OK], [SERVER, OK], [LABEL], None, id="the same"),
+        pytest.param([TIMEOUT], [SERVER2, OK], [SERVER2.label], None, id="one"),
+        pytest.param([SERVER, OK], [SERVFAIL], [LABEL], None, id="the other"),
+        pytest.param([TIMEOUT], [SERVFAIL], [], TIMEOUT, id="none"),
+    ],
+)
+def test_search_at_groups(
+    dns: Dns,
+    probes: Probes,
+    of_branch: Sequence[DnsServer | LookupStatus],
+    of_zone: Sequence[DnsServer | LookupStatus],
+    asked: list[str],
+    missing: LookupStatus | None,
+) -> None:
+    """A group is the servers that it means for any suffix, and missing only where it means none for all."""
+    for suffix, (*servers, status) in ((BRANCH, of_branch), (ZONE, of_zone)):
+        dns.answers[f"NS {suffix}"] = (frozenset(servers), status)
+    labels = [*asked, *(["authoritative"] if missing else [])]
+
+    async def scenario() -> None:
+        memories = {suffix: Memory() for suffix in SUFFIXES}
+        check = await checker(dns).check_search(search(), [ServerGroup.AUTHORITATIVE], memories)
+        for suffix in check.suffixes:
+            assert [view.dns_server for view in suffix.servers] == labels
+        if missing:
+            [stand_in] = check.suffixes[0].servers
+            assert (stand_in.lookup.status, stand_in.asked) == (missing, False)
+        assert [suffix.groups for suffix in check.suffixes] == [
+            {ServerGroup.AUTHORITATIVE: tuple(servers)} for *servers, _ in (of_branch, of_zone)
+        ]
+
+    run(scenario())
+
+
+def test_search_at_known_groups(dns: Dns, probes: Probes) -> None:
+    """While the members of a group cannot be found for a suffix, those found for it before are asked."""
+    dns.answers |= {f"NS {suffix}": (frozenset(), TIMEOUT) for suffix in SUFFIXES}
+
+    async def scenario() -> None:
+        memories = {BRANCH: Memory(), ZONE: Memory(groups={ServerGroup.AUTHORITATIVE: (SERVER2,)})}
+        check = await checker(dns).check_search(search(), [ServerGroup.AUTHORITATIVE, SERVER], memories)
+        for suffix in check.suffixes:
+            assert [view.dns_server for view in suffix.servers] == [LABEL, SERVER2.label]
+        assert [suffix.groups[ServerGroup.AUTHORITATIVE] for suffix in check.suffixes] == [(), (SERVER2,)]
+
+    run(scenario())
+
+
+def test_search_by_the_deadline(dns: Dns, probes: Probes) -> None:
+    """A search has one interval for all of it; only a suffix without an answer by then is a timeout."""
+    dns.answers[f"SRV {BRANCH}"] = silence = Silence()
+
+    async def scenario() -> None:
+        memories = {suffix: Memory() for suffix in SUFFIXES}
+        check = await at_deadline(checker(dns).check_search(search(), [SERVER], memories), silence)
+        assert [suffix.servers[0].lookup.status for suffix in check.suffixes] == [TIMEOUT, OK]
+        assert outcomes(check.suffixes[1]) == {at(ADDRESS): None}
+
+    run(scenario())
+
+
+def test_search_shares_its_concurrency(dns: Dns, probes: Probes) -> None:
+    """A search has the share of one check in what may be under way, however many suffixes it tries."""
+    suffixes = [f"suffix{number}.test" for number in range(4)]
+    for number, suffix in enumerate(suffixes):
+        target = f"kms.{suffix}"
+        dns.answers[f"SRV {suffix}"] = found(record(target))
+        dns.answers[f"A {target}"] = addresses(*(f"192.0.{number}.{last}" for last in range(1, 17)))
+
+    async def scenario() -> None:
+        made = checker(dns, dataclasses.replace(SETTINGS, max_concurrency=12))
+        memories = {suffix: Memory() for suffix in suffixes}
+        check = await made.check_search(search(*suffixes), [SERVER], memories)
+        assert [len(outcomes(suffix)) for suffix in check.suffixes] == [16 * 4] * 4
+
+    run(scenario())
+    assert probes.most_at_once == 3
 
 
 # --- Static hosts
@@ -1005,20 +1261,23 @@ def test_bounded_concurrency(dns: Dns, probes: Probes, zones: int, most: int) ->
     assert probes.most_at_once == most
 
 
-def test_options_of_a_probe(dns: Dns, probes: Probes) -> None:
-    """A probe gets the timeout, and the source address of its family."""
+@pytest.mark.parametrize("rpc_bind", [True, False])
+def test_options_of_a_probe(dns: Dns, probes: Probes, rpc_bind: bool) -> None:  # noqa: FBT001 -- a setting
+    """A probe gets the timeout, whether to bind, and the source address of its family."""
     dns.answers[f"AAAA {TARGET}"] = addresses(ADDRESS6)
     sources = {IPV4: "192.0.2.9", IPV6: "2001:db8::9"}
 
     async def scenario() -> None:
-        settings = dataclasses.replace(SETTINGS, timeout_seconds=3, source_addresses=sources)
+        settings = dataclasses.replace(
+            SETTINGS, timeout_seconds=3, source_addresses=sources, rpc_bind=rpc_bind
+        )
         await checker(dns, settings).check_zone(ZONE, [SERVER], Memory())
 
     run(scenario())
     used = {
         endpoint.address: options for endpoint, options in zip(probes.probed, probes.options, strict=True)
     }
-    assert used == {ADDRESS: (3, sources[IPV4]), ADDRESS6: (3, sources[IPV6])}
+    assert used == {ADDRESS: (3, rpc_bind, sources[IPV4]), ADDRESS6: (3, rpc_bind, sources[IPV6])}
 
 
 # --- How a check ends early

@@ -23,6 +23,7 @@ from exporter.model import (
     LookupStatus,
     Record,
     SrvLookup,
+    fingerprint,
 )
 from tests.fake_dns import DEADLINE_SECONDS, Datagrams, FakeDns, Query, respond, says, silence
 
@@ -72,6 +73,7 @@ def with_one(
 def lookup_srv(
     step: Datagrams,
     *,
+    expected: frozenset[Host] = frozenset(),
     known: frozenset[Host] = frozenset(),
     limit: int = 64,
     timeout_seconds: float = DEADLINE_SECONDS,
@@ -80,7 +82,9 @@ def lookup_srv(
     with FakeDns(step) as fake:
         return with_one(
             fake,
-            lambda discovery, server: discovery.lookup_srv(ZONE, server, known=known, limit=limit),
+            lambda discovery, server: discovery.lookup_srv(
+                ZONE, server, expected=expected, known=known, limit=limit
+            ),
             timeout_seconds=timeout_seconds,
         )
 
@@ -100,6 +104,7 @@ def test_lookup_srv() -> None:
         record_count=1,
         ttl_seconds=60,
         authoritative=True,
+        fingerprint=fingerprint(lookup.records),
         glue={
             (f"kms1.{ZONE}", IPV4): AddressLookup(
                 status=LookupStatus.OK, addresses=("192.0.2.1",), ttl_seconds=30
@@ -137,13 +142,19 @@ def test_lookup_srv_of_a_silent_server() -> None:
     assert lookup.duration_seconds > IMPATIENT_SECONDS / 2
 
 
-def test_lookup_srv_keeps_known_hosts() -> None:
-    """Known hosts and the limit of the caller decide which records are kept."""
+def test_lookup_srv_keeps_expected_and_known_hosts() -> None:
+    """Expected and known hosts and the limit of the caller decide which records are kept."""
     answer = [f"{NAME} SRV 0 0 1688 kms{n}.{ZONE}." for n in range(9)]
-    lookup = lookup_srv(says(*answer), known=frozenset({Host(target=f"kms8.{ZONE}", port=1688)}), limit=2)
-    assert [record.target for record in lookup.records] == [f"kms0.{ZONE}", f"kms8.{ZONE}"]
-    assert lookup.record_count == 9
-    assert lookup.ignored[IgnoredReason.RECORDS_PER_ZONE] == 7
+    seven, eight = (frozenset({Host(target=f"kms{n}.{ZONE}", port=1688)}) for n in (7, 8))
+    for expected, known, limit, kept in (
+        (frozenset[Host](), eight, 2, [0, 8]),
+        (seven, eight, 1, [7]),
+        (seven, eight, 3, [0, 7, 8]),
+    ):
+        lookup = lookup_srv(says(*answer), expected=expected, known=known, limit=limit)
+        assert [record.target for record in lookup.records] == [f"kms{n}.{ZONE}" for n in kept]
+        assert lookup.record_count == 9
+        assert lookup.ignored[IgnoredReason.RECORDS_PER_ZONE] == 9 - limit
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import itertools
 import random
+from collections.abc import Iterable
+from typing import Any
 
 import dns.flags
 import dns.message
@@ -24,7 +26,16 @@ from exporter.discovery.answers import (
     read_status,
     show_name,
 )
-from exporter.model import AddressLookup, Family, Host, IgnoredReason, LookupStatus, Record, SrvLookup
+from exporter.model import (
+    AddressLookup,
+    Family,
+    Host,
+    IgnoredReason,
+    LookupStatus,
+    Record,
+    SrvLookup,
+    fingerprint,
+)
 from tests.fake_dns import TTL_SECONDS, Query, respond
 
 NAME = "_vlmcs._tcp.contoso.com."
@@ -48,14 +59,29 @@ def query(name: str = NAME, rdtype: str = "SRV") -> Query:
     return dns.message.make_query(name, rdtype, payload=1232)
 
 
-def srv(*answer: str, known: tuple[Host, ...] = (), limit: int = ANY_LIMIT, **sections: object) -> SrvLookup:
+def srv(
+    *answer: str,
+    expected: Iterable[Host] = (),
+    known: Iterable[Host] = (),
+    limit: int = ANY_LIMIT,
+    **sections: object,
+) -> SrvLookup:
     """Read the answer to an SRV query that holds these records."""
-    return read(respond(query(), *answer, **sections), known=known, limit=limit)  # type: ignore[arg-type]
+    message = respond(query(), *answer, **sections)  # type: ignore[arg-type]
+    return read(message, expected=expected, known=known, limit=limit)
 
 
-def read(message: Query, *, known: tuple[Host, ...] = (), limit: int = ANY_LIMIT) -> SrvLookup:
+def read(
+    message: Query, *, expected: Iterable[Host] = (), known: Iterable[Host] = (), limit: int = ANY_LIMIT
+) -> SrvLookup:
     """Read an SRV answer after its way through the wire format, where it is as a server sends it."""
-    return read_srv(over_the_wire(message), duration_seconds=0.25, known=frozenset(known), limit=limit)
+    return read_srv(
+        over_the_wire(message),
+        duration_seconds=0.25,
+        expected=frozenset(expected),
+        known=frozenset(known),
+        limit=limit,
+    )
 
 
 def over_the_wire(message: Query) -> Query:
@@ -383,23 +409,36 @@ def lines(records: list[Record]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("limit", "known", "kept"),
+    ("limit", "expected", "known", "kept"),
     [
-        (3, [], [(0, "b", 1), (0, "b", 2), (0, "c", 1)]),
-        (9, [], [(0, "b", 1), (0, "b", 2), (0, "c", 1), (1, "a", 1), (2, "z", 9)]),
-        (1, [("z", 9)], [(2, "z", 9)]),
-        (3, [("z", 9), ("a", 1)], [(0, "b", 1), (1, "a", 1), (2, "z", 9)]),
-        (2, [("z", 1), ("y", 9)], [(0, "b", 1), (0, "b", 2)]),
-        (2, [("z", 9), ("a", 1), ("c", 1)], [(0, "c", 1), (1, "a", 1)]),
-        (0, [("z", 9)], []),
+        (3, [], [], [(0, "b", 1), (0, "b", 2), (0, "c", 1)]),
+        (9, [], [], [(0, "b", 1), (0, "b", 2), (0, "c", 1), (1, "a", 1), (2, "z", 9)]),
+        (1, [], [("z", 9)], [(2, "z", 9)]),
+        (3, [], [("z", 9), ("a", 1)], [(0, "b", 1), (1, "a", 1), (2, "z", 9)]),
+        (2, [], [("z", 1), ("y", 9)], [(0, "b", 1), (0, "b", 2)]),
+        (2, [], [("z", 9), ("a", 1), ("c", 1)], [(0, "c", 1), (1, "a", 1)]),
+        (0, [("z", 9)], [("z", 9)], []),
+        (1, [("z", 9)], [], [(2, "z", 9)]),
+        (1, [("z", 9)], [("b", 1)], [(2, "z", 9)]),
+        (2, [("z", 9)], [("a", 1)], [(1, "a", 1), (2, "z", 9)]),
+        (3, [("z", 9)], [("a", 1)], [(0, "b", 1), (1, "a", 1), (2, "z", 9)]),
+        (1, [("z", 9), ("c", 1)], [("z", 9)], [(2, "z", 9)]),
+        (2, [("z", 1), ("missing", 9)], [], [(0, "b", 1), (0, "b", 2)]),
+        (1, [("z", 9), ("a", 1)], [], [(1, "a", 1)]),
     ],
 )
-def test_limit(limit: int, known: list[tuple[str, int]], kept: list[tuple[int, str, int]]) -> None:
-    """Known hosts stay first, then priority, target and port decide who else does."""
+def test_limit(
+    limit: int,
+    expected: list[tuple[str, int]],
+    known: list[tuple[str, int]],
+    kept: list[tuple[int, str, int]],
+) -> None:
+    """Expected hosts stay first, then known ones; priority, target and port decide among equals."""
     published = [(2, "z", 9), (0, "c", 1), (1, "a", 1), (0, "b", 2), (0, "b", 1)]
     lookup = srv(
         *(f"{NAME} SRV {priority} 0 {port} {target}." for priority, target, port in published),
-        known=tuple(Host(target=target, port=port) for target, port in known),
+        expected=[Host(target=target, port=port) for target, port in expected],
+        known=[Host(target=target, port=port) for target, port in known],
         limit=limit,
     )
     assert sorted((r.priority, r.target, r.port) for r in lookup.records) == kept
@@ -415,7 +454,9 @@ def test_rotation_changes_nothing(seed: int) -> None:
     known = frozenset({records[4999].host, Host(target="retired.contoso.com", port=1688)})
     answer = lines(records)
     random.Random(seed).shuffle(answer)
-    lookup = read_srv(respond(query(), *answer), duration_seconds=0, known=known, limit=64)
+    lookup = read_srv(
+        respond(query(), *answer), duration_seconds=0, expected=frozenset(), known=known, limit=64
+    )
     expected = [r for r in records if r.host in known] + [r for r in records if r.host not in known]
     assert lookup.records == tuple(sorted(expected[:64]))
     assert lookup.record_count == 5000
@@ -429,6 +470,70 @@ def test_order_never_matters(order: list[int], limit: int, known: set[int]) -> N
     hosts = tuple(many(15)[n].host for n in known)
     shuffled = srv(*lines([records[n] for n in order]), known=hosts, limit=limit)
     assert shuffled == srv(*lines(records), known=hosts, limit=limit)
+
+
+# --- The fingerprint
+
+KMS2 = f"{NAME} SRV 0 0 1688 kms2.contoso.com."
+ANSWER = [KMS1, KMS2]
+MALFORMED = f"{NAME} SRV 0 0 0 kms9.contoso.com."
+
+
+@pytest.mark.parametrize(
+    ("answer", "options"),
+    [
+        pytest.param([KMS2, KMS1], {}, id="order"),
+        pytest.param([f"{NAME} 7 SRV 0 0 1688 kms1.contoso.com.", KMS2], {}, id="TTL"),
+        pytest.param([f"{NAME} SRV 0 0 1688 KMS1.Contoso.COM.", KMS2], {}, id="case"),
+        pytest.param(ANSWER, {"additional": ["kms1.contoso.com. A 192.0.2.1"]}, id="glue"),
+        pytest.param(ANSWER, {"flags": dns.flags.RA}, id="from a cache"),
+        pytest.param(ANSWER, {"limit": 1}, id="limit"),
+        pytest.param(ANSWER, {"limit": 0}, id="nothing kept"),
+        pytest.param(
+            [f"{NAME} CNAME x.test.", *(a.replace(NAME, "x.test.") for a in ANSWER)], {}, id="alias"
+        ),
+    ],
+)
+def test_same_fingerprint(answer: list[str], options: dict[str, Any]) -> None:
+    """The same set of records has one fingerprint, however it is sent, and however much of it is kept."""
+    assert srv(*answer, **options).fingerprint == srv(*ANSWER).fingerprint
+
+
+def test_fingerprint_of_repeated_records() -> None:
+    """A record that is sent more than once, be it in another case, is one record."""
+    message = respond(query(), *ANSWER)
+    for again in ("kms1.contoso.com.", "KMS2.CONTOSO.COM."):
+        message.answer.append(dns.rrset.from_text(NAME, 7, "IN", "SRV", f"0 0 1688 {again}"))
+    assert len(message.answer) == 3
+    lookup = read(message)
+    assert lookup.fingerprint == srv(*ANSWER).fingerprint
+    assert lookup.record_count == len(lookup.records) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param([], id="none"),
+        pytest.param([KMS1], id="fewer"),
+        pytest.param([*ANSWER, f"{NAME} SRV 0 0 1688 kms3.contoso.com."], id="more"),
+        pytest.param([*ANSWER, MALFORMED], id="malformed"),
+        pytest.param([f"{NAME} SRV 1 0 1688 kms1.contoso.com.", KMS2], id="priority"),
+        pytest.param([f"{NAME} SRV 0 1 1688 kms1.contoso.com.", KMS2], id="weight"),
+        pytest.param([f"{NAME} SRV 0 0 1689 kms1.contoso.com.", KMS2], id="port"),
+        pytest.param([f"{NAME} SRV 0 0 1688 kms9.contoso.com.", KMS2], id="target"),
+    ],
+)
+def test_other_fingerprint(answer: list[str]) -> None:
+    """Any difference in what is published makes another fingerprint, also where no record of it is kept."""
+    assert srv(*answer, limit=0).fingerprint != srv(*ANSWER, limit=0).fingerprint
+
+
+def test_fingerprint_of_nothing() -> None:
+    """That there are no records is the same whichever way it is said, and a malformed one is not nothing."""
+    nxdomain, nodata = srv(authority=[SOA], rcode=dns.rcode.NXDOMAIN), srv(authority=[SOA])
+    assert nxdomain.fingerprint == nodata.fingerprint == fingerprint([])
+    assert srv(MALFORMED).fingerprint != nodata.fingerprint
+    assert srv(f"{NAME} SRV 0 0 0 .").fingerprint != nodata.fingerprint
 
 
 # --- Glue

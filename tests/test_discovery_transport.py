@@ -100,7 +100,7 @@ def ask(server: DnsServer, rdtype: dns.rdatatype.RdataType = SRV, **options: Any
 def targets(reply: Reply) -> list[str]:
     """Read the targets from a reply that has some."""
     assert isinstance(reply, Answer)
-    lookup = read_srv(reply, duration_seconds=0, known=frozenset(), limit=5000)
+    lookup = read_srv(reply, duration_seconds=0, expected=frozenset(), known=frozenset(), limit=5000)
     assert lookup.status is LookupStatus.OK
     return [record.target for record in lookup.records]
 
@@ -848,7 +848,7 @@ class Scripted:
             return reply
         read_authority(reply)
         if rdtype == SRV:
-            lookup = read_srv(reply, duration_seconds=0, known=frozenset(), limit=2)
+            lookup = read_srv(reply, duration_seconds=0, expected=frozenset(), known=frozenset(), limit=2)
             assert all(isinstance(a, str) for glue in lookup.glue.values() for a in glue.addresses)
             assert all(record.target.isascii() for record in lookup.records)
         elif rdtype == dns.rdatatype.NS:
@@ -970,6 +970,8 @@ def test_every_single_change_of_an_srv_answer(scripted: Scripted, flip: int) -> 
     for reply in run(every_position()):
         if isinstance(reply, Answer):
             read_authority(reply)
-            assert read_srv(reply, duration_seconds=0, known=frozenset(), limit=9).status.answered
+            assert read_srv(
+                reply, duration_seconds=0, expected=frozenset(), known=frozenset(), limit=9
+            ).status.answered
         else:
             assert reply is LookupStatus.BAD_RESPONSE

@@ -1,6 +1,7 @@
 """The real exporter and real BIND: what DNS publishes, changes and withdraws shows on /metrics."""
 
 import time
+from http import HTTPStatus
 
 import pytest
 
@@ -174,6 +175,10 @@ def test_servers_that_disagree(lab: Lab, listener: Listener) -> None:
     assert seen.value("kms_dns_soa_serial", dns_zone=ZONE, dns_server=lagging.server) == 7
     assert published(seen, KMS1, listener.port) == 1
     assert published(seen, KMS2, listener.port) == 1
+    assert seen.value("kms_dns_servers_agree", dns_zone=ZONE) == 0
+
+    lagging.update(ZONE, f"add {NAME} 60 SRV 0 0 {listener.port} {KMS2}.")
+    exporter.wait_for_value(1, "kms_dns_servers_agree", dns_zone=ZONE)
 
 
 def test_stopped_server(lab: Lab, listener: Listener) -> None:
@@ -512,6 +517,55 @@ def test_endpoint_that_may_not_be_probed(lab: Lab, listener: Listener, probe: di
     seen = exporter.wait_for_growth("kms_srv_lookups_total", 2, dns_zone=ZONE)
     assert seen.value("kms_endpoint_up", target=KMS1, address=LOOPBACK) == 0
     assert listener.accepted == 0
+
+
+# --- What should be published, and what clients find
+
+
+def test_expected_record(lab: Lab, listener: Listener) -> None:
+    """A host that should be published is probed while it is missing; a reload changes what should be."""
+    named = lab.named({ZONE: zone_file(*HOSTS, srv("kms2", listener.port))})
+
+    def expecting(*hosts: str) -> dict[str, object]:
+        expected = [f"{host}:{listener.port}" for host in hosts]
+        return config(zone(ZONE, named.server, expected=expected))
+
+    exporter = lab.exporter(expecting(KMS1, KMS2))
+    host = {"target": KMS1, "port": listener.port}
+    seen = exporter.wait_for_value(1, "kms_endpoint_up", **host, address=LOOPBACK)
+    assert published(seen, KMS1, listener.port) == 0
+    assert seen.value("kms_srv_record_expected", dns_zone=ZONE, **host) == 1
+    assert seen.value("kms_zone_hosts_expected", dns_zone=ZONE) == 2
+    assert seen.value("kms_zone_hosts", dns_zone=ZONE) == 1
+    at = {"dns_zone": ZONE, "dns_server": named.server}
+    assert seen.state("kms_client_verdict", "verdict", **at) == "ok"
+
+    named.update(ZONE, f"add {NAME} 60 SRV 0 0 {listener.port} {KMS1}.")
+    exporter.wait_for(lambda seen: published(seen, KMS1, listener.port) == 1)
+
+    exporter.write_config(expecting(KMS1))
+    assert exporter.post("/-/reload").status == HTTPStatus.OK
+    seen = exporter.metrics()
+    kms2 = {"target": KMS2, "port": listener.port}
+    assert seen.value("kms_srv_record_expected", dns_zone=ZONE, **kms2) == 0
+    assert seen.value("kms_endpoint_up", **kms2, address=LOOPBACK) == 1, "its results stay"
+
+
+def test_search_of_a_client(lab: Lab, listener: Listener) -> None:
+    """A kind of client ends up with the first of its suffixes that has records, whichever that is now."""
+    branch = f"branch.{ZONE}"
+    named = lab.named({ZONE: zone_file(*HOSTS, srv("kms1", listener.port)), branch: zone_file()})
+    client = {"name": "branch", "suffixes": [branch, ZONE], "dns_servers": [named.server]}
+    exporter = lab.exporter(config(clients=[client]))
+
+    at = {"client": "branch", "dns_server": named.server}
+    seen = exporter.wait_for_value(1, "kms_client_profile_zone_info", **at, dns_zone=ZONE)
+    assert seen.state("kms_client_profile_verdict", "verdict", **at) == "ok"
+    assert not seen.series("kms_srv_lookup_status"), "what a client searches is no zone"
+
+    named.update(branch, f"add _vlmcs._tcp.{branch}. 60 SRV 0 0 {listener.port} gone.{branch}.")
+    seen = exporter.wait_for_value(1, "kms_client_profile_zone_info", **at, dns_zone=branch)
+    assert seen.state("kms_client_profile_verdict", "verdict", **at) == "target_unresolvable"
 
 
 # --- Static hosts

@@ -1,4 +1,4 @@
-"""The real exporter and real TCP and IP: every outcome of a connect, told apart on /metrics.
+"""The real exporter and real TCP and IP: every outcome of a probe, told apart on /metrics.
 
 The tests in network namespaces have two machines, `client` with the exporter and `server` with
 everything else, and a cable between them. Addresses are those for documentation (RFC 5737, RFC 3849).
@@ -6,6 +6,7 @@ everything else, and a cable between them. Addresses are those for documentation
 
 import sys
 import time
+import uuid
 from dataclasses import dataclass
 
 import pytest
@@ -30,7 +31,9 @@ CLIENT6, SERVER6 = "2001:db8::1", "2001:db8::2"
 BEYOND, NOWHERE = "198.51.100.9", "203.0.113.9"
 RESOLV_CONF = f"nameserver {SERVER}\nsearch {ZONE}\n"
 
-# --- Each outcome of a TCP handshake, on loopback
+OTHER_INTERFACE = uuid.UUID("12345678-1234-abcd-ef00-0123456789ab")
+
+# --- Each outcome of a probe, on loopback
 
 
 def watch_host(lab: Lab, port: int, **keys: object) -> Exporter:
@@ -39,12 +42,13 @@ def watch_host(lab: Lab, port: int, **keys: object) -> Exporter:
 
 
 def test_endpoint_that_accepts(lab: Lab) -> None:
-    """An endpoint that accepts is up, with the round trip and the time of it."""
+    """An endpoint that takes the bind is up, with the round trip, the time of the bind, and when it was."""
     started = time.time()
     exporter = watch_host(lab, lab.listener().port)
 
     seen = exporter.wait_for_value(1, "kms_endpoint_up")
     assert (seen.value("kms_endpoint_connect_seconds") or 0) > 0
+    assert (seen.value("kms_endpoint_rpc_bind_seconds") or 0) > 0
     assert (seen.value("kms_endpoint_last_success_timestamp_seconds") or 0) > started
     assert seen.value("kms_endpoint_probe_failures_total") == 0
     assert seen.value("kms_endpoint_syn_retransmits_total") == 0
@@ -74,8 +78,18 @@ def test_endpoint_that_is_filtered(lab: Lab) -> None:
 
 
 def test_endpoint_that_resets(lab: Lab) -> None:
-    """A reset right after the handshake is either too late to matter or seen as a reset."""
+    """A reset right after the handshake is a bind that came to nothing, whenever it is seen."""
     exporter = watch_host(lab, lab.listener(reset=True).port)
+
+    seen = exporter.wait_for(lambda seen: (seen.value("kms_endpoint_probes_total") or 0) >= 4)
+    assert seen.value("kms_endpoint_up") == 0
+    assert seen.labels("kms_endpoint_failure", "reason") == {"rpc_closed"}
+
+
+def test_endpoint_that_resets_a_handshake(lab: Lab) -> None:
+    """Without a bind, a reset right after the handshake is either too late to matter or seen as a reset."""
+    probe = {"networks": ["127.0.0.0/8"], "rpc_bind": False}
+    exporter = watch_host(lab, lab.listener(reset=True).port, probe=probe)
 
     seen = exporter.wait_for(lambda seen: (seen.value("kms_endpoint_probes_total") or 0) >= 4)
     reasons = seen.labels("kms_endpoint_failure", "reason")
@@ -98,6 +112,31 @@ def test_endpoint_that_goes_and_returns(lab: Lab) -> None:
     seen = exporter.wait_for_value(1, "kms_endpoint_up")
     assert seen.series("kms_endpoint_failure") == []
     assert (seen.value("kms_endpoint_probe_failures_total") or 0) >= 1
+
+
+def test_verdicts(lab: Lab) -> None:
+    """Every rung that a client can get to shows as a reason and as a verdict of its own."""
+    rungs = {
+        lab.listener().port: (None, "ok"),
+        lab.closed_port().port: ("connection_refused", "port_closed"),
+        lab.filtered_port().port: ("timeout", "port_filtered"),
+        lab.silent_port().port: ("rpc_timeout", "kms_silent"),
+        lab.listener(reset=True).port: ("rpc_closed", "kms_silent"),
+        lab.banner().port: ("not_rpc", "not_kms"),
+        lab.listener(interface=OTHER_INTERFACE).port: ("interface_unknown", "not_kms"),
+    }
+    hosts = [f"{LOOPBACK}:{port}" for port in rungs]
+    exporter = lab.exporter(config(hosts=hosts, interval="3s", timeout="2s"))
+
+    seen = exporter.wait_for(lambda seen: len(seen.series("kms_endpoint_up")) == len(rungs))
+    for port, (reason, verdict) in rungs.items():
+        assert seen.labels("kms_endpoint_failure", "reason", port=port) == ({reason} if reason else set())
+        at = {"target": LOOPBACK, "port": port, "dns_server": ""}
+        assert seen.state("kms_static_host_verdict", "verdict", **at) == verdict
+        connected = verdict not in {"port_closed", "port_filtered"}
+        if reason != "rpc_closed":  # a reset may be seen before anybody can read the round trip
+            assert bool(seen.series("kms_endpoint_connect_seconds", port=port)) is connected
+        assert bool(seen.series("kms_endpoint_rpc_bind_seconds", port=port)) is (verdict == "ok")
 
 
 # --- Two machines and a cable

@@ -29,6 +29,9 @@ FAMILIES = {
     "kms_srv_record_ttl_seconds",
     "kms_dns_answer_authoritative",
     "kms_srv_record_published",
+    "kms_srv_record_expected",
+    "kms_zone_hosts_expected",
+    "kms_dns_servers_agree",
     "kms_dns_soa_serial",
     "kms_host_address_info",
     "kms_host_lookup_failure",
@@ -37,12 +40,19 @@ FAMILIES = {
     "kms_endpoint_up",
     "kms_endpoint_connect_seconds",
     "kms_endpoint_syn_retransmits_total",
+    "kms_endpoint_rpc_bind_seconds",
     "kms_endpoint_failure",
     "kms_endpoint_probes_total",
     "kms_endpoint_probe_failures_total",
     "kms_endpoint_last_success_timestamp_seconds",
     "kms_zone_hosts",
     "kms_zone_hosts_up",
+    "kms_client_verdict",
+    "kms_client_likely_error_info",
+    "kms_client_first_attempt_success_ratio",
+    "kms_static_host_verdict",
+    "kms_client_profile_verdict",
+    "kms_client_profile_zone_info",
     "kms_exporter_last_check_timestamp_seconds",
     "kms_exporter_check_duration_seconds",
     "kms_exporter_static_host_last_check_timestamp_seconds",
@@ -59,31 +69,32 @@ FAMILIES = {
 @pytest.fixture
 def exporter(lab: Lab) -> Exporter:
     """Start the exporter where every metric has something to say, and wait until it does."""
-    named = lab.named(
-        {
-            "contoso.test": zone_file(
-                f"kms1 A {LOOPBACK}",
-                "www CNAME kms1",
-                srv("kms1", lab.listener().port),
-                srv("www", lab.closed_port().port),
-                srv("gone", 1688),
-                srv("kms1", 65535, priority=9),
-            ),
-        }
+    records = zone_file(
+        f"kms1 A {LOOPBACK}",
+        "www CNAME kms1",
+        srv("kms1", lab.listener().port),
+        srv("www", lab.closed_port().port),
+        srv("gone", 1688),
+        srv("kms1", 65535, priority=9),
     )
+    servers = [lab.named({"contoso.test": records}).server for _ in range(2)]
+    expected = ["kms1.contoso.test", "gone.contoso.test"]
     zones = [
-        zone("contoso.test", named.server, labels={"team": "workplace"}),
-        zone("refused.test", named.server),
+        zone("contoso.test", *servers, labels={"team": "workplace"}, expected=expected),
+        zone("refused.test", *servers, labels={"team": "none"}),
     ]
-    zones[1]["labels"] = {"team": "none"}
-    exporter = lab.exporter(config(*zones, hosts=[f"{LOOPBACK}:1"], limits={"records_per_zone": 3}))
+    clients = [{"name": "branch", "suffixes": ["refused.test", "contoso.test"], "dns_servers": servers}]
+    exporter = lab.exporter(
+        config(*zones, hosts=[f"{LOOPBACK}:1"], clients=clients, limits={"records_per_zone": 3})
+    )
     exporter.wait_for(
         lambda seen: (
             seen.series("kms_host_alias_info")
             and seen.series("kms_host_lookup_failure")
-            and seen.series("kms_endpoint_connect_seconds")
+            and seen.series("kms_endpoint_rpc_bind_seconds")
+            and len(seen.series("kms_client_profile_zone_info")) == len(servers)
             and seen.series("kms_exporter_static_host_last_check_timestamp_seconds")
-            and seen.status("refused.test") == "refused"
+            and all(seen.status("refused.test", dns_server=each) == "refused" for each in servers)
         )
     )
     return exporter

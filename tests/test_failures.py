@@ -10,10 +10,17 @@ import dns.name
 import dns.query
 import pytest
 
-from exporter.failures import classify_lookup, classify_probe
+from exporter.failures import classify_bind, classify_lookup, classify_probe
 from exporter.model import LookupStatus, ProbeFailure
 
 EVERY_ERRNO = sorted(errno.errorcode)
+OF_A_CONNECT = {
+    ProbeFailure.CONNECTION_REFUSED,
+    ProbeFailure.CONNECTION_RESET,
+    ProbeFailure.TIMEOUT,
+    ProbeFailure.UNREACHABLE,
+    ProbeFailure.LOCAL_ERROR,
+}
 UNANSWERED = {LookupStatus.TIMEOUT, LookupStatus.UNREACHABLE}
 
 
@@ -67,9 +74,38 @@ def test_probe_failure_of_exception(error: OSError, failure: str) -> None:
 
 
 def test_every_errno_of_a_connect_has_a_reason() -> None:
-    """Whatever the system says, the reason is one that a connect can have; policy is none of them."""
+    """Whatever the system says, the reason is one that a connect can have; no policy, and nothing of RPC."""
     reasons = {classify_probe(OSError(code, "")) for code in EVERY_ERRNO}
-    assert reasons == set(ProbeFailure) - {ProbeFailure.NOT_ALLOWED}
+    assert reasons == OF_A_CONNECT
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (TimeoutError(), "rpc_timeout"),
+        (OSError(errno.ETIMEDOUT, "no acknowledgement"), "rpc_timeout"),
+        (OSError(errno.EHOSTUNREACH, "the way was lost"), "rpc_timeout"),
+        (OSError(errno.ENETUNREACH, "the way was lost"), "rpc_timeout"),
+        (OSError(errno.EACCES, "administratively prohibited"), "rpc_timeout"),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), "rpc_closed"),
+        (BrokenPipeError(errno.EPIPE, "reset before"), "rpc_closed"),
+        (ConnectionAbortedError(errno.ECONNABORTED, "aborted"), "rpc_closed"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "late ICMP port unreachable"), "rpc_closed"),
+        (OSError(errno.ENOBUFS, "no memory for sockets"), "local_error"),
+        (OSError(errno.EPERM, "a packet filter of this machine"), "local_error"),
+        (OSError(), "local_error"),
+    ],
+    ids=repr,
+)
+def test_bind_failure(error: OSError, failure: str) -> None:
+    """On an established connection the same errors mean another thing: silence, or a hang-up."""
+    assert classify_bind(error) is ProbeFailure(failure)
+
+
+def test_every_errno_of_a_bind_has_a_reason() -> None:
+    """Whatever the system says, the reason is not one of a handshake, for that went well."""
+    reasons = {classify_bind(OSError(code, "")) for code in EVERY_ERRNO}
+    assert reasons == {ProbeFailure.RPC_TIMEOUT, ProbeFailure.RPC_CLOSED, ProbeFailure.LOCAL_ERROR}
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,23 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from exporter.build import BuildInfo
+from exporter.diagnosis import Verdict
 from exporter.metrics import SnapshotCollector, families
-from exporter.model import Host, IgnoredReason, LookupStatus, ProbeFailure
+from exporter.model import Host, IgnoredReason, LookupStatus, ProbeFailure, ZoneCheck
 from exporter.names import show_labels
 from exporter.state import EndpointView, ExporterView, Histogram, ServerView, Snapshot, State
 from tests.builders import (
     ADDRESS,
+    CLIENT,
     SERVER,
     TARGET,
     ZONE,
     addresses,
     answer,
     at_server,
+    client_check,
+    client_settings,
+    client_view,
     configure,
     endpoint,
     endpoint_view,
@@ -33,6 +38,7 @@ from tests.builders import (
     host_check,
     probed,
     record,
+    static_host_view,
     zone_check,
     zone_settings,
     zone_view,
@@ -46,6 +52,7 @@ AT_SERVER = ("dns_zone", "dns_server")
 AT_TARGET = ("target", "dns_server")
 AT_HOST = ("target", "port")
 AT_ENDPOINT = ("target", "port", "address")
+AT_CLIENT = ("client", "dns_server")
 
 CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "kms_zone_info": ("gauge", ("dns_zone", "site", "team")),
@@ -59,6 +66,9 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "kms_srv_record_ttl_seconds": ("gauge", AT_SERVER),
     "kms_dns_answer_authoritative": ("gauge", AT_SERVER),
     "kms_srv_record_published": ("gauge", ("dns_zone", "target", "port")),
+    "kms_srv_record_expected": ("gauge", ("dns_zone", "target", "port")),
+    "kms_zone_hosts_expected": ("gauge", AT_ZONE),
+    "kms_dns_servers_agree": ("gauge", AT_ZONE),
     "kms_dns_soa_serial": ("gauge", AT_SERVER),
     "kms_host_address_info": ("gauge", (*AT_TARGET, "address")),
     "kms_host_lookup_failure": ("gauge", (*AT_TARGET, "reason")),
@@ -67,12 +77,19 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "kms_endpoint_up": ("gauge", AT_ENDPOINT),
     "kms_endpoint_connect_seconds": ("gauge", AT_ENDPOINT),
     "kms_endpoint_syn_retransmits_total": ("counter", AT_ENDPOINT),
+    "kms_endpoint_rpc_bind_seconds": ("gauge", AT_ENDPOINT),
     "kms_endpoint_failure": ("gauge", (*AT_ENDPOINT, "reason")),
     "kms_endpoint_probes_total": ("counter", AT_ENDPOINT),
     "kms_endpoint_probe_failures_total": ("counter", AT_ENDPOINT),
     "kms_endpoint_last_success_timestamp_seconds": ("gauge", AT_ENDPOINT),
     "kms_zone_hosts": ("gauge", AT_ZONE),
     "kms_zone_hosts_up": ("gauge", AT_ZONE),
+    "kms_client_verdict": ("gauge", (*AT_SERVER, "verdict")),
+    "kms_client_likely_error_info": ("gauge", (*AT_SERVER, "code", "symbol", "certainty")),
+    "kms_client_first_attempt_success_ratio": ("gauge", (*AT_SERVER, "selection")),
+    "kms_static_host_verdict": ("gauge", (*AT_HOST, "dns_server", "verdict")),
+    "kms_client_profile_verdict": ("gauge", (*AT_CLIENT, "verdict")),
+    "kms_client_profile_zone_info": ("gauge", (*AT_CLIENT, "dns_zone")),
     "kms_exporter_last_check_timestamp_seconds": ("gauge", AT_ZONE),
     "kms_exporter_check_duration_seconds": ("gauge", AT_ZONE),
     "kms_exporter_static_host_last_check_timestamp_seconds": ("gauge", AT_HOST),
@@ -88,6 +105,8 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
 
 HOSTILE = 'kms"1\\\n.contoso.test'
 STALE = "stale.contoso.test"
+GONE = "gone.contoso.test"
+MISSING = "missing.contoso.test"
 OTHER_SERVER = "[2001:db8::53]:5353"
 
 VIEW = ServerView(dns_server=SERVER).after(
@@ -101,6 +120,9 @@ VIEW = ServerView(dns_server=SERVER).after(
         soa_serial=2024010101,
     )
 )
+LAGGING = ServerView(dns_server="192.0.2.54").after(
+    answer(record(), record_count=1, duration_seconds=0.125, authoritative=True)
+)
 FAILING = (
     ServerView(dns_server=OTHER_SERVER)
     .after(answer(record(STALE)))
@@ -112,22 +134,34 @@ GOLDEN_SNAPSHOT = Snapshot(
         zone_view(
             ZONE,
             VIEW,
+            LAGGING,
             FAILING,
             labels={"site": "ams", "team": "workplace"},
-            vanished=frozenset({host("gone.contoso.test")}),
+            vanished=frozenset({host(GONE)}),
+            expected=frozenset({host(), host(MISSING)}),
             ignored={IgnoredReason.MALFORMED: 1, IgnoredReason.RECORDS_PER_ZONE: 0},
             last_check=1700000000.5,
             check_duration_seconds=0.75,
         ),
         zone_view("new.test", ServerView(dns_server=SERVER), labels={"site": 'a "b" \\ c', "team": "d\ne"}),
     ),
+    clients=(
+        client_view(
+            zone_view("branch.test", ServerView(dns_server=SERVER).after(answer())),
+            zone_view(ZONE, VIEW),
+            client='branch "1"',
+        ),
+    ),
     targets=(
         (SERVER, addresses(TARGET, ADDRESS, "2001:db8::1", alias_of="cluster.contoso.test")),
         (SERVER, addresses(HOSTILE, ADDRESS)),
+        (SERVER, addresses(MISSING, "192.0.2.7")),
+        (SERVER, addresses(GONE)),
+        ("192.0.2.54", addresses(TARGET, ADDRESS)),
         (OTHER_SERVER, addresses(STALE)),
         ("", addresses("10.1.2.3", "10.1.2.3")),
     ),
-    hosts=(host(), host(HOSTILE, 1689), host(STALE), host("gone.contoso.test"), host("10.1.2.3")),
+    hosts=(host(), host(HOSTILE, 1689), host(STALE), host(GONE), host(MISSING), host("10.1.2.3")),
     endpoints=(
         endpoint_view(
             probed(endpoint(), at=1700000000.25, connect_seconds=0.0015),
@@ -139,8 +173,13 @@ GOLDEN_SNAPSHOT = Snapshot(
             probed(endpoint(address="2001:db8::1"), ProbeFailure.UNREACHABLE), last_success=1600000000.0
         ),
         endpoint_view(probed(endpoint(HOSTILE, 1689), ProbeFailure.CONNECTION_REFUSED)),
+        endpoint_view(probed(endpoint(MISSING, address="192.0.2.7"), ProbeFailure.RPC_TIMEOUT)),
+        endpoint_view(probed(endpoint("10.1.2.3", address="10.1.2.3"), ProbeFailure.NOT_RPC)),
     ),
-    static_hosts=((host("10.1.2.3"), 1700000001.0), (host("kms-dr"), None)),
+    static_hosts=(
+        static_host_view(host("10.1.2.3"), "", last_check=1700000001.0),
+        static_host_view(host("kms-dr")),
+    ),
     lookup_durations=((SERVER, Histogram().observe(0.25)), (OTHER_SERVER, Histogram())),
     exporter=ExporterView(
         overruns=3,
@@ -164,6 +203,14 @@ kms_srv_lookup_status{dns_server="192.0.2.53",dns_zone="contoso.test",status="re
 kms_srv_lookup_status{dns_server="192.0.2.53",dns_zone="contoso.test",status="bad_response"} 0.0
 kms_srv_lookup_status{dns_server="192.0.2.53",dns_zone="contoso.test",status="timeout"} 0.0
 kms_srv_lookup_status{dns_server="192.0.2.53",dns_zone="contoso.test",status="unreachable"} 0.0
+kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="ok"} 1.0
+kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="nxdomain"} 0.0
+kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="nodata"} 0.0
+kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="servfail"} 0.0
+kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="refused"} 0.0
+kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="bad_response"} 0.0
+kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="timeout"} 0.0
+kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="unreachable"} 0.0
 kms_srv_lookup_status{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",status="ok"} 0.0
 kms_srv_lookup_status{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",status="nxdomain"} 0.0
 kms_srv_lookup_status{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",status="nodata"} 0.0
@@ -175,6 +222,7 @@ kms_srv_lookup_status{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",s
 # HELP kms_srv_lookup_seconds Duration of the last SRV lookup that got an answer.
 # TYPE kms_srv_lookup_seconds gauge
 kms_srv_lookup_seconds{dns_server="192.0.2.53",dns_zone="contoso.test"} 0.25
+kms_srv_lookup_seconds{dns_server="192.0.2.54",dns_zone="contoso.test"} 0.125
 kms_srv_lookup_seconds{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test"} 0.5
 # HELP kms_srv_lookup_duration_seconds Duration of every SRV lookup at this DNS server, answered or not.
 # TYPE kms_srv_lookup_duration_seconds histogram
@@ -213,42 +261,61 @@ kms_srv_lookup_duration_seconds_sum{dns_server="[2001:db8::53]:5353"} 0.0
 # HELP kms_srv_lookups_total SRV lookups made.
 # TYPE kms_srv_lookups_total counter
 kms_srv_lookups_total{dns_server="192.0.2.53",dns_zone="contoso.test"} 1.0
+kms_srv_lookups_total{dns_server="192.0.2.54",dns_zone="contoso.test"} 1.0
 kms_srv_lookups_total{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test"} 3.0
 kms_srv_lookups_total{dns_server="192.0.2.53",dns_zone="new.test"} 0.0
 # HELP kms_srv_lookup_failures_total SRV lookups without a usable answer (which ok, nxdomain and nodata are).
 # TYPE kms_srv_lookup_failures_total counter
 kms_srv_lookup_failures_total{dns_server="192.0.2.53",dns_zone="contoso.test"} 0.0
+kms_srv_lookup_failures_total{dns_server="192.0.2.54",dns_zone="contoso.test"} 0.0
 kms_srv_lookup_failures_total{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test"} 2.0
 kms_srv_lookup_failures_total{dns_server="192.0.2.53",dns_zone="new.test"} 0.0
 # HELP kms_srv_records SRV records in the last answer; 0 for nxdomain and nodata, absent while there is no usable answer.
 # TYPE kms_srv_records gauge
 kms_srv_records{dns_server="192.0.2.53",dns_zone="contoso.test"} 3.0
+kms_srv_records{dns_server="192.0.2.54",dns_zone="contoso.test"} 1.0
 # HELP kms_srv_record_info 1 for every SRV record of the last answer, while it is usable.
 # TYPE kms_srv_record_info gauge
 kms_srv_record_info{dns_server="192.0.2.53",dns_zone="contoso.test",port="1689",priority="0",target="kms\\"1\\\\\\n.contoso.test",weight="0"} 1.0
 kms_srv_record_info{dns_server="192.0.2.53",dns_zone="contoso.test",port="1688",priority="5",target="kms1.contoso.test",weight="10"} 1.0
+kms_srv_record_info{dns_server="192.0.2.54",dns_zone="contoso.test",port="1688",priority="0",target="kms1.contoso.test",weight="0"} 1.0
 # HELP kms_srv_record_ttl_seconds Smallest TTL in the last answer that held records; counts down where a cache answers.
 # TYPE kms_srv_record_ttl_seconds gauge
 kms_srv_record_ttl_seconds{dns_server="192.0.2.53",dns_zone="contoso.test"} 600.0
 # HELP kms_dns_answer_authoritative 1 when the last usable answer came from a server with authority for the zone, 0 from a cache.
 # TYPE kms_dns_answer_authoritative gauge
 kms_dns_answer_authoritative{dns_server="192.0.2.53",dns_zone="contoso.test"} 1.0
+kms_dns_answer_authoritative{dns_server="192.0.2.54",dns_zone="contoso.test"} 1.0
 # HELP kms_dns_soa_serial Serial of the zone's SOA record at this DNS server. Never compare it across servers: each domain controller counts its own.
 # TYPE kms_dns_soa_serial gauge
 kms_dns_soa_serial{dns_server="192.0.2.53",dns_zone="contoso.test"} 2.024010101e+09
-# HELP kms_srv_record_published 1 while any DNS server publishes the record, by its last usable answer; 0 after it vanished, until it is forgotten.
+# HELP kms_srv_record_published 1 while any DNS server publishes the record, by its last usable answer; 0 while it is expected and missing, and after it vanished, until it is forgotten.
 # TYPE kms_srv_record_published gauge
 kms_srv_record_published{dns_zone="contoso.test",port="1688",target="gone.contoso.test"} 0.0
 kms_srv_record_published{dns_zone="contoso.test",port="1689",target="kms\\"1\\\\\\n.contoso.test"} 1.0
 kms_srv_record_published{dns_zone="contoso.test",port="1688",target="kms1.contoso.test"} 1.0
+kms_srv_record_published{dns_zone="contoso.test",port="1688",target="missing.contoso.test"} 0.0
 kms_srv_record_published{dns_zone="contoso.test",port="1688",target="stale.contoso.test"} 1.0
+# HELP kms_srv_record_expected 1 for a record that the configuration expects, 0 for one that nobody asked for; absent for a zone where nothing is said of it.
+# TYPE kms_srv_record_expected gauge
+kms_srv_record_expected{dns_zone="contoso.test",port="1688",target="gone.contoso.test"} 0.0
+kms_srv_record_expected{dns_zone="contoso.test",port="1689",target="kms\\"1\\\\\\n.contoso.test"} 0.0
+kms_srv_record_expected{dns_zone="contoso.test",port="1688",target="kms1.contoso.test"} 1.0
+kms_srv_record_expected{dns_zone="contoso.test",port="1688",target="missing.contoso.test"} 1.0
+kms_srv_record_expected{dns_zone="contoso.test",port="1688",target="stale.contoso.test"} 0.0
+# HELP kms_zone_hosts_expected Hosts that the configuration expects in the zone, where it says so.
+# TYPE kms_zone_hosts_expected gauge
+kms_zone_hosts_expected{dns_zone="contoso.test"} 2.0
 # HELP kms_host_address_info 1 for every address of a target as this DNS server gave it last.
 # TYPE kms_host_address_info gauge
 kms_host_address_info{address="192.0.2.1",dns_server="192.0.2.53",target="kms1.contoso.test"} 1.0
 kms_host_address_info{address="2001:db8::1",dns_server="192.0.2.53",target="kms1.contoso.test"} 1.0
 kms_host_address_info{address="192.0.2.1",dns_server="192.0.2.53",target="kms\\"1\\\\\\n.contoso.test"} 1.0
+kms_host_address_info{address="192.0.2.7",dns_server="192.0.2.53",target="missing.contoso.test"} 1.0
+kms_host_address_info{address="192.0.2.1",dns_server="192.0.2.54",target="kms1.contoso.test"} 1.0
 # HELP kms_host_lookup_failure 1 while this DNS server gives no address for the target, with the reason; absent otherwise.
 # TYPE kms_host_lookup_failure gauge
+kms_host_lookup_failure{dns_server="192.0.2.53",reason="nxdomain",target="gone.contoso.test"} 1.0
 kms_host_lookup_failure{dns_server="[2001:db8::53]:5353",reason="nxdomain",target="stale.contoso.test"} 1.0
 # HELP kms_host_alias_info 1 for a target that is an alias (CNAME), which RFC 2782 forbids and clients may refuse.
 # TYPE kms_host_alias_info gauge
@@ -258,28 +325,43 @@ kms_host_alias_info{alias_of="cluster.contoso.test",dns_server="192.0.2.53",targ
 kms_endpoint_up{address="192.0.2.1",port="1688",target="kms1.contoso.test"} 1.0
 kms_endpoint_up{address="2001:db8::1",port="1688",target="kms1.contoso.test"} 0.0
 kms_endpoint_up{address="192.0.2.1",port="1689",target="kms\\"1\\\\\\n.contoso.test"} 0.0
+kms_endpoint_up{address="192.0.2.7",port="1688",target="missing.contoso.test"} 0.0
+kms_endpoint_up{address="10.1.2.3",port="1688",target="10.1.2.3"} 0.0
 # HELP kms_endpoint_connect_seconds Round trip of the last TCP handshake as the kernel measured it; absent when it failed.
 # TYPE kms_endpoint_connect_seconds gauge
 kms_endpoint_connect_seconds{address="192.0.2.1",port="1688",target="kms1.contoso.test"} 0.0015
+kms_endpoint_connect_seconds{address="192.0.2.7",port="1688",target="missing.contoso.test"} 0.003
+kms_endpoint_connect_seconds{address="10.1.2.3",port="1688",target="10.1.2.3"} 0.003
 # HELP kms_endpoint_syn_retransmits_total SYNs sent again because no answer came: loss that the round trip does not show.
 # TYPE kms_endpoint_syn_retransmits_total counter
 kms_endpoint_syn_retransmits_total{address="192.0.2.1",port="1688",target="kms1.contoso.test"} 1.0
 kms_endpoint_syn_retransmits_total{address="2001:db8::1",port="1688",target="kms1.contoso.test"} 0.0
 kms_endpoint_syn_retransmits_total{address="192.0.2.1",port="1689",target="kms\\"1\\\\\\n.contoso.test"} 0.0
+kms_endpoint_syn_retransmits_total{address="192.0.2.7",port="1688",target="missing.contoso.test"} 0.0
+kms_endpoint_syn_retransmits_total{address="10.1.2.3",port="1688",target="10.1.2.3"} 0.0
+# HELP kms_endpoint_rpc_bind_seconds From the RPC bind sent to its acceptance; absent when it failed.
+# TYPE kms_endpoint_rpc_bind_seconds gauge
+kms_endpoint_rpc_bind_seconds{address="192.0.2.1",port="1688",target="kms1.contoso.test"} 0.004
 # HELP kms_endpoint_failure 1 while the last probe failed, with the reason; absent otherwise.
 # TYPE kms_endpoint_failure gauge
 kms_endpoint_failure{address="2001:db8::1",port="1688",reason="unreachable",target="kms1.contoso.test"} 1.0
 kms_endpoint_failure{address="192.0.2.1",port="1689",reason="connection_refused",target="kms\\"1\\\\\\n.contoso.test"} 1.0
+kms_endpoint_failure{address="192.0.2.7",port="1688",reason="rpc_timeout",target="missing.contoso.test"} 1.0
+kms_endpoint_failure{address="10.1.2.3",port="1688",reason="not_rpc",target="10.1.2.3"} 1.0
 # HELP kms_endpoint_probes_total Probes made.
 # TYPE kms_endpoint_probes_total counter
 kms_endpoint_probes_total{address="192.0.2.1",port="1688",target="kms1.contoso.test"} 7.0
 kms_endpoint_probes_total{address="2001:db8::1",port="1688",target="kms1.contoso.test"} 1.0
 kms_endpoint_probes_total{address="192.0.2.1",port="1689",target="kms\\"1\\\\\\n.contoso.test"} 1.0
+kms_endpoint_probes_total{address="192.0.2.7",port="1688",target="missing.contoso.test"} 1.0
+kms_endpoint_probes_total{address="10.1.2.3",port="1688",target="10.1.2.3"} 1.0
 # HELP kms_endpoint_probe_failures_total Probes that failed.
 # TYPE kms_endpoint_probe_failures_total counter
 kms_endpoint_probe_failures_total{address="192.0.2.1",port="1688",target="kms1.contoso.test"} 2.0
 kms_endpoint_probe_failures_total{address="2001:db8::1",port="1688",target="kms1.contoso.test"} 1.0
 kms_endpoint_probe_failures_total{address="192.0.2.1",port="1689",target="kms\\"1\\\\\\n.contoso.test"} 1.0
+kms_endpoint_probe_failures_total{address="192.0.2.7",port="1688",target="missing.contoso.test"} 1.0
+kms_endpoint_probe_failures_total{address="10.1.2.3",port="1688",target="10.1.2.3"} 1.0
 # HELP kms_endpoint_last_success_timestamp_seconds When a probe last went all the way, in Unix time.
 # TYPE kms_endpoint_last_success_timestamp_seconds gauge
 kms_endpoint_last_success_timestamp_seconds{address="192.0.2.1",port="1688",target="kms1.contoso.test"} 1.70000000025e+09
@@ -290,6 +372,7 @@ kms_host_up{port="1688",target="kms1.contoso.test"} 1.0
 kms_host_up{port="1689",target="kms\\"1\\\\\\n.contoso.test"} 0.0
 kms_host_up{port="1688",target="stale.contoso.test"} 0.0
 kms_host_up{port="1688",target="gone.contoso.test"} 0.0
+kms_host_up{port="1688",target="missing.contoso.test"} 0.0
 kms_host_up{port="1688",target="10.1.2.3"} 0.0
 # HELP kms_zone_hosts Hosts in the last usable answers of all DNS servers; absent until there is one.
 # TYPE kms_zone_hosts gauge
@@ -297,6 +380,82 @@ kms_zone_hosts{dns_zone="contoso.test"} 3.0
 # HELP kms_zone_hosts_up Those of kms_zone_hosts that are up.
 # TYPE kms_zone_hosts_up gauge
 kms_zone_hosts_up{dns_zone="contoso.test"} 1.0
+# HELP kms_dns_servers_agree 1 when all authoritative answers for the zone hold the same records, be it none; absent below two.
+# TYPE kms_dns_servers_agree gauge
+kms_dns_servers_agree{dns_zone="contoso.test"} 0.0
+# HELP kms_client_verdict 1 for what a Windows client would meet that looks for KMS in this zone through this DNS server.
+# TYPE kms_client_verdict gauge
+kms_client_verdict{dns_server="192.0.2.53",dns_zone="contoso.test",verdict="ok"} 0.0
+kms_client_verdict{dns_server="192.0.2.53",dns_zone="contoso.test",verdict="degraded"} 1.0
+kms_client_verdict{dns_server="192.0.2.53",dns_zone="contoso.test",verdict="dns_failed"} 0.0
+kms_client_verdict{dns_server="192.0.2.53",dns_zone="contoso.test",verdict="srv_missing"} 0.0
+kms_client_verdict{dns_server="192.0.2.53",dns_zone="contoso.test",verdict="srv_declined"} 0.0
+kms_client_verdict{dns_server="192.0.2.53",dns_zone="contoso.test",verdict="target_unresolvable"} 0.0
+kms_client_verdict{dns_server="192.0.2.53",dns_zone="contoso.test",verdict="port_filtered"} 0.0
+kms_client_verdict{dns_server="192.0.2.53",dns_zone="contoso.test",verdict="port_closed"} 0.0
+kms_client_verdict{dns_server="192.0.2.53",dns_zone="contoso.test",verdict="kms_silent"} 0.0
+kms_client_verdict{dns_server="192.0.2.53",dns_zone="contoso.test",verdict="not_kms"} 0.0
+kms_client_verdict{dns_server="192.0.2.53",dns_zone="contoso.test",verdict="unknown"} 0.0
+kms_client_verdict{dns_server="192.0.2.54",dns_zone="contoso.test",verdict="ok"} 1.0
+kms_client_verdict{dns_server="192.0.2.54",dns_zone="contoso.test",verdict="degraded"} 0.0
+kms_client_verdict{dns_server="192.0.2.54",dns_zone="contoso.test",verdict="dns_failed"} 0.0
+kms_client_verdict{dns_server="192.0.2.54",dns_zone="contoso.test",verdict="srv_missing"} 0.0
+kms_client_verdict{dns_server="192.0.2.54",dns_zone="contoso.test",verdict="srv_declined"} 0.0
+kms_client_verdict{dns_server="192.0.2.54",dns_zone="contoso.test",verdict="target_unresolvable"} 0.0
+kms_client_verdict{dns_server="192.0.2.54",dns_zone="contoso.test",verdict="port_filtered"} 0.0
+kms_client_verdict{dns_server="192.0.2.54",dns_zone="contoso.test",verdict="port_closed"} 0.0
+kms_client_verdict{dns_server="192.0.2.54",dns_zone="contoso.test",verdict="kms_silent"} 0.0
+kms_client_verdict{dns_server="192.0.2.54",dns_zone="contoso.test",verdict="not_kms"} 0.0
+kms_client_verdict{dns_server="192.0.2.54",dns_zone="contoso.test",verdict="unknown"} 0.0
+kms_client_verdict{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",verdict="ok"} 0.0
+kms_client_verdict{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",verdict="degraded"} 0.0
+kms_client_verdict{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",verdict="dns_failed"} 1.0
+kms_client_verdict{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",verdict="srv_missing"} 0.0
+kms_client_verdict{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",verdict="srv_declined"} 0.0
+kms_client_verdict{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",verdict="target_unresolvable"} 0.0
+kms_client_verdict{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",verdict="port_filtered"} 0.0
+kms_client_verdict{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",verdict="port_closed"} 0.0
+kms_client_verdict{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",verdict="kms_silent"} 0.0
+kms_client_verdict{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",verdict="not_kms"} 0.0
+kms_client_verdict{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",verdict="unknown"} 0.0
+# HELP kms_client_likely_error_info 1, with the error that such a client is likely to show, and how sure that is; absent without one.
+# TYPE kms_client_likely_error_info gauge
+kms_client_likely_error_info{certainty="medium",code="0x8007232A",dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",symbol="DNS_ERROR_RCODE_SERVER_FAILURE"} 1.0
+# HELP kms_client_first_attempt_success_ratio Chance that the first host works that such a client picks: by priority and weight (rfc2782), or any (random), as old clients do; absent without hosts, or where one could not be looked at.
+# TYPE kms_client_first_attempt_success_ratio gauge
+kms_client_first_attempt_success_ratio{dns_server="192.0.2.53",dns_zone="contoso.test",selection="rfc2782"} 0.0
+kms_client_first_attempt_success_ratio{dns_server="192.0.2.53",dns_zone="contoso.test",selection="random"} 0.5
+kms_client_first_attempt_success_ratio{dns_server="192.0.2.54",dns_zone="contoso.test",selection="rfc2782"} 1.0
+kms_client_first_attempt_success_ratio{dns_server="192.0.2.54",dns_zone="contoso.test",selection="random"} 1.0
+# HELP kms_static_host_verdict 1 for what a client would meet that is assigned this host and resolves its name at this DNS server.
+# TYPE kms_static_host_verdict gauge
+kms_static_host_verdict{dns_server="",port="1688",target="10.1.2.3",verdict="ok"} 0.0
+kms_static_host_verdict{dns_server="",port="1688",target="10.1.2.3",verdict="degraded"} 0.0
+kms_static_host_verdict{dns_server="",port="1688",target="10.1.2.3",verdict="dns_failed"} 0.0
+kms_static_host_verdict{dns_server="",port="1688",target="10.1.2.3",verdict="srv_missing"} 0.0
+kms_static_host_verdict{dns_server="",port="1688",target="10.1.2.3",verdict="srv_declined"} 0.0
+kms_static_host_verdict{dns_server="",port="1688",target="10.1.2.3",verdict="target_unresolvable"} 0.0
+kms_static_host_verdict{dns_server="",port="1688",target="10.1.2.3",verdict="port_filtered"} 0.0
+kms_static_host_verdict{dns_server="",port="1688",target="10.1.2.3",verdict="port_closed"} 0.0
+kms_static_host_verdict{dns_server="",port="1688",target="10.1.2.3",verdict="kms_silent"} 0.0
+kms_static_host_verdict{dns_server="",port="1688",target="10.1.2.3",verdict="not_kms"} 1.0
+kms_static_host_verdict{dns_server="",port="1688",target="10.1.2.3",verdict="unknown"} 0.0
+# HELP kms_client_profile_verdict 1 for what this kind of client would meet that searches its suffixes through this DNS server.
+# TYPE kms_client_profile_verdict gauge
+kms_client_profile_verdict{client="branch \\"1\\"",dns_server="192.0.2.53",verdict="ok"} 0.0
+kms_client_profile_verdict{client="branch \\"1\\"",dns_server="192.0.2.53",verdict="degraded"} 1.0
+kms_client_profile_verdict{client="branch \\"1\\"",dns_server="192.0.2.53",verdict="dns_failed"} 0.0
+kms_client_profile_verdict{client="branch \\"1\\"",dns_server="192.0.2.53",verdict="srv_missing"} 0.0
+kms_client_profile_verdict{client="branch \\"1\\"",dns_server="192.0.2.53",verdict="srv_declined"} 0.0
+kms_client_profile_verdict{client="branch \\"1\\"",dns_server="192.0.2.53",verdict="target_unresolvable"} 0.0
+kms_client_profile_verdict{client="branch \\"1\\"",dns_server="192.0.2.53",verdict="port_filtered"} 0.0
+kms_client_profile_verdict{client="branch \\"1\\"",dns_server="192.0.2.53",verdict="port_closed"} 0.0
+kms_client_profile_verdict{client="branch \\"1\\"",dns_server="192.0.2.53",verdict="kms_silent"} 0.0
+kms_client_profile_verdict{client="branch \\"1\\"",dns_server="192.0.2.53",verdict="not_kms"} 0.0
+kms_client_profile_verdict{client="branch \\"1\\"",dns_server="192.0.2.53",verdict="unknown"} 0.0
+# HELP kms_client_profile_zone_info 1, with the suffix in which this kind of client finds records first; absent where it finds none.
+# TYPE kms_client_profile_zone_info gauge
+kms_client_profile_zone_info{client="branch \\"1\\"",dns_server="192.0.2.53",dns_zone="contoso.test"} 1.0
 # HELP kms_exporter_last_check_timestamp_seconds When the last check of the zone was finished, in Unix time.
 # TYPE kms_exporter_last_check_timestamp_seconds gauge
 kms_exporter_last_check_timestamp_seconds{dns_zone="contoso.test"} 1.7000000005e+09
@@ -409,7 +568,8 @@ def test_counters_end_in_total(name: str) -> None:
 def test_fresh_state() -> None:
     """Before the first check counters are 0, and there is no gauge that would be a claim."""
     state = State()
-    configure(state, {ZONE: zone_settings(SERVER)}, hosts=[host("kms-dr")])
+    clients = {"branch": client_settings()}
+    configure(state, {ZONE: zone_settings(SERVER)}, hosts=[host("kms-dr")], clients=clients)
     found = {
         sample.name: sample.value
         for family in families(state.snapshot(), BUILD)
@@ -519,33 +679,49 @@ def test_what_an_answer_says(name: str, value: float) -> None:
 
 
 UP = endpoint_view(probed(endpoint(), at=5.0))
+NO_BIND = endpoint_view(probed(endpoint(), at=5.0, rpc_bind_seconds=None))
 DOWN = endpoint_view(probed(endpoint(address="2001:db8::1"), ProbeFailure.TIMEOUT))
+SILENT = endpoint_view(probed(endpoint(), ProbeFailure.RPC_TIMEOUT))
 
 
 @pytest.mark.parametrize(
-    ("endpoints", "host_up", "connect", "failure", "last_success"),
+    ("endpoints", "host_up", "connect", "rpc_bind", "failure", "last_success"),
     [
-        pytest.param([], [0], [], [], [], id="no address"),
-        pytest.param([UP], [1], [0.003], [], [5], id="up"),
-        pytest.param([DOWN], [0], [], ["timeout"], [], id="never up"),
-        pytest.param([replace(DOWN, last_success=4.0)], [0], [], ["timeout"], [4], id="not any more"),
-        pytest.param([DOWN, UP], [1], [0.003], ["timeout"], [5], id="one of two"),
+        pytest.param([], [0], [], [], [], [], id="no address"),
+        pytest.param([UP], [1], [0.003], [0.004], [], [5], id="up"),
+        pytest.param([NO_BIND], [1], [0.003], [], [], [5], id="up, as far as asked"),
+        pytest.param([DOWN], [0], [], [], ["timeout"], [], id="never up"),
+        pytest.param([SILENT], [0], [0.003], [], ["rpc_timeout"], [], id="silent"),
+        pytest.param([replace(DOWN, last_success=4.0)], [0], [], [], ["timeout"], [4], id="not any more"),
+        pytest.param([DOWN, UP], [1], [0.003], [0.004], ["timeout"], [5], id="one of two"),
     ],
 )
 def test_host_and_endpoints(
     endpoints: Sequence[EndpointView],
     host_up: list[float],
     connect: list[float],
+    rpc_bind: list[float],
     failure: list[str],
     last_success: list[float],
 ) -> None:
     """A host is up when one of its endpoints is; times are there only where they were measured."""
     zone = zone_view(ZONE, NEVER.after(answer(record())))
-    snapshot = Snapshot(zones=(zone,), hosts=(host(),), endpoints=tuple(endpoints))
+    targets = ((SERVER, addresses(TARGET, *(view.endpoint.address for view in endpoints))),)
+    snapshot = Snapshot(zones=(zone,), hosts=(host(),), targets=targets, endpoints=tuple(endpoints))
     assert values(snapshot, "kms_host_up") == values(snapshot, "kms_zone_hosts_up") == host_up
     assert values(snapshot, "kms_endpoint_connect_seconds") == connect
+    assert values(snapshot, "kms_endpoint_rpc_bind_seconds") == rpc_bind
     assert [s.labels["reason"] for s in series(snapshot, "kms_endpoint_failure")] == failure
     assert values(snapshot, "kms_endpoint_last_success_timestamp_seconds") == last_success
+
+
+@pytest.mark.parametrize("failure", ProbeFailure)
+def test_endpoint_failure(failure: ProbeFailure) -> None:
+    """Every reason has its own word, in one series that is there only while the probe fails."""
+    snapshot = Snapshot(endpoints=(endpoint_view(probed(endpoint(), failure)),))
+    [sample] = series(snapshot, "kms_endpoint_failure")
+    assert (sample.labels["reason"], sample.value) == (failure.value, 1)
+    assert values(snapshot, "kms_endpoint_up") == [0]
 
 
 def test_hosts_of_a_zone() -> None:
@@ -559,6 +735,297 @@ def test_hosts_of_a_zone() -> None:
     assert values(snapshot, "kms_zone_hosts_up") == [1]
     published = {s.labels["target"]: s.value for s in series(snapshot, "kms_srv_record_published")}
     assert published == {TARGET: 1, "kms2.contoso.test": 1, "gone.contoso.test": 0}
+
+
+EXPECTED_HOST = frozenset({host()})
+NOTHING = frozenset[Host]()
+
+
+@pytest.mark.parametrize(
+    ("expected", "view", "vanished", "published", "asked_for"),
+    [
+        pytest.param(None, PUBLISHED, NOTHING, {TARGET: 1}, {}, id="no opinion"),
+        pytest.param(EXPECTED_HOST, NEVER, NOTHING, {}, {}, id="no answer yet"),
+        pytest.param(
+            EXPECTED_HOST, NEVER.after(answer(status=LookupStatus.REFUSED)), NOTHING, {}, {}, id="refused"
+        ),
+        pytest.param(EXPECTED_HOST, PUBLISHED, NOTHING, {TARGET: 1}, {TARGET: 1}, id="as it should be"),
+        pytest.param(EXPECTED_HOST, NEVER.after(answer()), NOTHING, {TARGET: 0}, {TARGET: 1}, id="missing"),
+        pytest.param(
+            EXPECTED_HOST,
+            PUBLISHED.after(answer()),
+            frozenset({host(), host(GONE)}),
+            {TARGET: 0, GONE: 0},
+            {TARGET: 1, GONE: 0},
+            id="vanished",
+        ),
+        pytest.param(
+            EXPECTED_HOST,
+            NEVER.after(answer(record(STALE))),
+            NOTHING,
+            {TARGET: 0, STALE: 1},
+            {TARGET: 1, STALE: 0},
+            id="another in its place",
+        ),
+        pytest.param(
+            EXPECTED_HOST,
+            NEVER.after(answer(record("."))),
+            NOTHING,
+            {TARGET: 0, ".": 1},
+            {TARGET: 1, ".": 0},
+            id="declined",
+        ),
+        pytest.param(NOTHING, PUBLISHED, NOTHING, {TARGET: 1}, {TARGET: 0}, id="nobody asked for it"),
+        pytest.param(NOTHING, NEVER.after(answer()), NOTHING, {}, {}, id="nothing, as it should be"),
+        pytest.param(
+            NOTHING, NEVER.after(answer(record("."))), NOTHING, {".": 1}, {".": 1}, id="declined too"
+        ),
+    ],
+)
+def test_expected(
+    expected: frozenset[Host] | None,
+    view: ServerView,
+    vanished: frozenset[Host],
+    published: dict[str, float],
+    asked_for: dict[str, float],
+) -> None:
+    """Where the configuration says what should be published, every known record shows whether it should."""
+    snapshot = Snapshot(zones=(zone_view(ZONE, view, expected=expected, vanished=vanished),))
+    for name, found in (("kms_srv_record_published", published), ("kms_srv_record_expected", asked_for)):
+        assert {s.labels["target"]: s.value for s in series(snapshot, name)} == found
+        assert {(s.labels["dns_zone"], s.labels["port"]) for s in series(snapshot, name)} <= {(ZONE, "1688")}
+    assert values(snapshot, "kms_zone_hosts_expected") == ([] if expected is None else [len(expected)])
+
+
+def test_expected_host_before_the_first_check() -> None:
+    """An expected host has no kms_host_up before the first check: a 0 would lie."""
+    state = State()
+    configure(state, {ZONE: zone_settings(expected=[host()])})
+    assert series(state.snapshot(), "kms_host_up") == []
+
+
+# --- What clients meet
+
+AUTHORITATIVE = NEVER.after(answer(record(), authoritative=True))
+AUTHORITATIVE_TOO = replace(AUTHORITATIVE, dns_server="192.0.2.54")
+
+
+@pytest.mark.parametrize(
+    ("views", "agree"),
+    [
+        pytest.param([AUTHORITATIVE], [], id="one"),
+        pytest.param([AUTHORITATIVE, AUTHORITATIVE_TOO], [1], id="alike"),
+        pytest.param(
+            [AUTHORITATIVE, AUTHORITATIVE_TOO.after(answer(authoritative=True))], [0], id="not alike"
+        ),
+        pytest.param([AUTHORITATIVE, AUTHORITATIVE_TOO.after(answer(authoritative=False))], [], id="a cache"),
+        pytest.param(
+            [AUTHORITATIVE, AUTHORITATIVE_TOO.after(answer(status=LookupStatus.TIMEOUT))], [], id="a failure"
+        ),
+        pytest.param([AUTHORITATIVE, NEVER], [], id="one not asked yet"),
+        pytest.param(
+            [
+                NEVER.after(answer(status=LookupStatus.NXDOMAIN, authoritative=True)),
+                AUTHORITATIVE_TOO.after(answer(authoritative=True)),
+            ],
+            [1],
+            id="nothing",
+        ),
+    ],
+)
+def test_agreement(views: list[ServerView], agree: list[float]) -> None:
+    """Authoritative answers are compared with one another, where there are at least two."""
+    assert values(Snapshot(zones=(zone_view(ZONE, *views),)), "kms_dns_servers_agree") == agree
+
+
+def seen(view: ServerView, *failures: ProbeFailure | None) -> Snapshot:
+    """Give the snapshot of a zone at one server whose usual target has an address for each probe."""
+    literals = [f"192.0.2.{number}" for number in range(1, len(failures) + 1)]
+    endpoints = [
+        endpoint_view(probed(endpoint(address=literal), failure))
+        for literal, failure in zip(literals, failures, strict=True)
+    ]
+    return Snapshot(
+        zones=(zone_view(ZONE, view),),
+        clients=(client_view(zone_view("empty.test", NEVER.after(answer())), zone_view(ZONE, view)),),
+        hosts=(host(),),
+        static_hosts=(static_host_view(host(), SERVER),),
+        targets=((SERVER, addresses(TARGET, *literals)),),
+        endpoints=tuple(endpoints),
+    )
+
+
+def current(snapshot: Snapshot, name: str) -> list[str]:
+    """Tell the verdicts that are current, and see that there is one series per verdict."""
+    samples = series(snapshot, name)
+    assert [s.labels["verdict"] for s in samples] == [v.value for v in Verdict] * (
+        len(samples) // len(Verdict)
+    )
+    assert {s.value for s in samples} <= {0, 1}
+    return [s.labels["verdict"] for s in samples if s.value]
+
+
+@pytest.mark.parametrize(
+    ("view", "failures", "verdict", "error"),
+    [
+        (PUBLISHED, [None], "ok", None),
+        (PUBLISHED, [None, ProbeFailure.TIMEOUT], "ok", None),
+        (
+            PUBLISHED.after(answer(status=LookupStatus.SERVFAIL)),
+            [None],
+            "dns_failed",
+            ("0x8007232A", "DNS_ERROR_RCODE_SERVER_FAILURE", "high"),
+        ),
+        (
+            NEVER.after(answer(status=LookupStatus.NXDOMAIN)),
+            [],
+            "srv_missing",
+            ("0x8007232B", "DNS_ERROR_RCODE_NAME_ERROR", "high"),
+        ),
+        (NEVER.after(answer()), [], "srv_missing", ("0x8007251D", "DNS_INFO_NO_RECORDS", "high")),
+        (
+            NEVER.after(answer(record(".", 0))),
+            [],
+            "srv_declined",
+            ("0xC004F074", "SL_E_VL_BINDING_SERVICE_UNAVAILABLE", "low"),
+        ),
+        (
+            PUBLISHED,
+            [ProbeFailure.NOT_RPC],
+            "not_kms",
+            ("0xC004F074", "SL_E_VL_BINDING_SERVICE_UNAVAILABLE", "low"),
+        ),
+        (PUBLISHED, [ProbeFailure.NOT_ALLOWED], "unknown", None),
+    ],
+)
+def test_client_verdict(
+    view: ServerView,
+    failures: list[ProbeFailure | None],
+    verdict: str,
+    error: tuple[str, str, str] | None,
+) -> None:
+    """A zone at a DNS server has one verdict, and a likely error only where the verdict has one."""
+    snapshot = seen(view, *failures)
+    assert current(snapshot, "kms_client_verdict") == [verdict]
+    samples = series(snapshot, "kms_client_likely_error_info")
+    at = {"dns_zone": ZONE, "dns_server": SERVER}
+    names = ("code", "symbol", "certainty")
+    assert [s.labels for s in samples] == ([at | dict(zip(names, error, strict=True))] if error else [])
+    assert {s.value for s in samples} <= {1}
+
+
+@pytest.mark.parametrize(
+    ("view", "failures", "found"),
+    [
+        pytest.param(PUBLISHED, [None], {"rfc2782": 1, "random": 1}, id="works"),
+        pytest.param(PUBLISHED, [ProbeFailure.TIMEOUT], {"rfc2782": 0, "random": 0}, id="does not"),
+        pytest.param(
+            NEVER.after(answer(record(), record(STALE, priority=1))),
+            [None],
+            {"rfc2782": 1, "random": 0.5},
+            id="by priority",
+        ),
+        pytest.param(NEVER.after(answer()), [], {}, id="no hosts"),
+        pytest.param(PUBLISHED, [ProbeFailure.LOCAL_ERROR], {}, id="nobody could look"),
+    ],
+)
+def test_first_attempt(
+    view: ServerView, failures: list[ProbeFailure | None], found: dict[str, float]
+) -> None:
+    """The chance that the first attempt works is given for both kinds of clients, where there are hosts."""
+    snapshot = seen(view, *failures)
+    unresolvable = (SERVER, addresses(STALE))
+    snapshot = replace(snapshot, targets=(*snapshot.targets, unresolvable))
+    samples = series(snapshot, "kms_client_first_attempt_success_ratio")
+    assert {s.labels["selection"]: s.value for s in samples} == found
+
+
+@pytest.mark.parametrize(
+    ("failures", "verdict"),
+    [
+        ([None], "ok"),
+        ([ProbeFailure.INTERFACE_UNKNOWN], "not_kms"),
+        ([ProbeFailure.RPC_CLOSED, ProbeFailure.TIMEOUT], "kms_silent"),
+        ([], "target_unresolvable"),
+    ],
+)
+def test_static_host_verdict(failures: list[ProbeFailure | None], verdict: str) -> None:
+    """A static host has a verdict for each DNS server that resolves it; an address for the server ""."""
+    snapshot = seen(NEVER, *failures)
+    assert current(snapshot, "kms_static_host_verdict") == [verdict]
+    assert {s.labels["dns_server"] for s in series(snapshot, "kms_static_host_verdict")} == {SERVER}
+
+
+def test_static_address_verdict() -> None:
+    """A static host that is an address has one verdict, with an empty DNS server, once it was checked."""
+    one = host("10.1.2.3")
+    assert current(Snapshot(static_hosts=(static_host_view(one),)), "kms_static_host_verdict") == []
+    snapshot = Snapshot(
+        static_hosts=(static_host_view(one, ""),),
+        targets=(("", addresses("10.1.2.3", "10.1.2.3")),),
+        endpoints=(endpoint_view(probed(endpoint("10.1.2.3", address="10.1.2.3"))),),
+    )
+    assert current(snapshot, "kms_static_host_verdict") == ["ok"]
+    labels = series(snapshot, "kms_static_host_verdict")[0].labels
+    assert labels == {"target": "10.1.2.3", "port": "1688", "dns_server": "", "verdict": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("view", "failures", "verdict", "zones"),
+    [
+        (PUBLISHED, [None], "ok", [ZONE]),
+        (PUBLISHED, [ProbeFailure.CONNECTION_REFUSED], "port_closed", [ZONE]),
+        (NEVER.after(answer()), [], "srv_missing", []),
+        (NEVER.after(answer(status=LookupStatus.REFUSED)), [], "dns_failed", []),
+    ],
+)
+def test_client_profile(
+    view: ServerView, failures: list[ProbeFailure | None], verdict: str, zones: list[str]
+) -> None:
+    """A kind of client has one verdict per DNS server, and the suffix in which it finds records."""
+    snapshot = seen(view, *failures)
+    assert current(snapshot, "kms_client_profile_verdict") == [verdict]
+    [labels] = {
+        (s.labels["client"], s.labels["dns_server"]) for s in series(snapshot, "kms_client_profile_verdict")
+    }
+    assert labels == (CLIENT, SERVER)
+    samples = series(snapshot, "kms_client_profile_zone_info")
+    assert [(s.labels, s.value) for s in samples] == [
+        ({"client": CLIENT, "dns_server": SERVER, "dns_zone": zone}, 1) for zone in zones
+    ]
+
+
+def test_searched_suffixes_are_no_zones() -> None:
+    """What only clients search shows in their verdicts, their hosts and their endpoints, but as no zone."""
+    snapshot = replace(seen(PUBLISHED, None), zones=())
+    names = {
+        s.labels["dns_zone"] for f in families(snapshot, BUILD) for s in f.samples if "dns_zone" in s.labels
+    }
+    assert names == {ZONE}
+    assert {f.name for f in families(snapshot, BUILD) if any("dns_zone" in s.labels for s in f.samples)} == {
+        "kms_client_profile_zone_info"
+    }
+    assert values(snapshot, "kms_host_up") == values(snapshot, "kms_endpoint_up") == [1]
+
+
+@pytest.mark.parametrize("rpc_bind", [True, False])
+def test_help_tells_how_far_probes_go(rpc_bind: bool) -> None:  # noqa: FBT001 - a setting
+    """Where probes end with the handshake, the help of all that depends on it says so."""
+    found = families(Snapshot(rpc_bind=rpc_bind), BUILD)
+    noted = {family.name for family in found if "rpc_bind is off" in family.documentation}
+    assert noted == (set() if rpc_bind else AFFECTED)
+
+
+AFFECTED = {
+    "kms_endpoint_up",
+    "kms_endpoint_rpc_bind_seconds",
+    "kms_client_verdict",
+    "kms_static_host_verdict",
+    "kms_client_profile_verdict",
+}
+
+
+# --- The exporter itself
 
 
 @pytest.mark.parametrize("successful", [True, False])
@@ -576,7 +1043,11 @@ def test_reload(successful: bool) -> None:  # noqa: FBT001 - one of two outcomes
 # --- The formats
 
 
-@pytest.mark.parametrize("snapshot", [Snapshot(), GOLDEN_SNAPSHOT], ids=["empty", "golden"])
+@pytest.mark.parametrize(
+    "snapshot",
+    [Snapshot(), GOLDEN_SNAPSHOT, replace(GOLDEN_SNAPSHOT, rpc_bind=False)],
+    ids=["empty", "golden", "handshake"],
+)
 def test_promtool(snapshot: Snapshot) -> None:
     """`promtool check metrics` has nothing to say."""
     need("promtool")
@@ -623,22 +1094,30 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     state = State()
     servers = draw(st.lists(NAMES, min_size=1, max_size=2, unique=True))
     labels = st.dictionaries(st.sampled_from(["site", "team"]), NAMES)
+    several = st.lists(NAMES, max_size=2, unique=True)
+    expected = st.none() | several.map(lambda names: [Host(target=name, port=1) for name in names])
     zones = {
-        zone: zone_settings(*servers, labels=draw(labels))
-        for zone in draw(st.lists(NAMES, max_size=2, unique=True))
+        zone: zone_settings(*servers, labels=draw(labels), expected=draw(expected)) for zone in draw(several)
     }
-    hosts = [Host(target=name, port=1) for name in draw(st.lists(NAMES, max_size=2, unique=True))]
-    configure(state, zones, hosts=hosts)
+    hosts = [Host(target=name, port=1) for name in draw(several)]
+    clients = {name: client_settings("a.b", "a", servers=servers) for name in draw(several)}
+    configure(state, zones, hosts=hosts, clients=clients, rpc_bind=draw(st.booleans()))
     found = st.dictionaries(NAMES, st.lists(LITERALS, unique=True), max_size=3)
+
+    def look(zone: str, number: int) -> ZoneCheck:
+        checks = []
+        for label in servers:
+            targets = draw(found)
+            weights = draw(st.lists(st.integers(0, 2), max_size=2, unique=True))
+            records = {record(name, 1, weight=weight) for name in targets for weight in weights}
+            checks.append(at_server(label, answer(*records), targets))
+        return zone_check(*checks, zone=zone, at=number)
+
     for number, zone in enumerate(zones):
         for _ in range(draw(st.integers(0, 2))):
-            checks = []
-            for label in servers:
-                targets = draw(found)
-                weights = draw(st.lists(st.integers(0, 2), max_size=2, unique=True))
-                records = {record(name, 1, weight=weight) for name in targets for weight in weights}
-                checks.append(at_server(label, answer(*records), targets))
-            state.apply_zone(zone_check(*checks, zone=zone, at=number))
+            state.apply_zone(look(zone, number))
+    for number, client in enumerate(clients):
+        state.apply_client(client_check(look("a.b", number), look("a", number), client=client))
     for one in hosts:
         state.apply_host(host_check(one, *draw(st.lists(LITERALS, unique=True)), dns_server=draw(NAMES)))
     return state.snapshot()

@@ -1,4 +1,4 @@
-"""One TCP handshake: every outcome with real sockets, and how long it took with the kernel as the witness.
+"""A TCP handshake and an RPC bind: every outcome with real sockets, timed with the kernel as the witness.
 
 What a single machine cannot play is played in a network namespace. Nothing is concluded from how long
 anything takes: where a test needs a moment to have passed, it has caused it.
@@ -8,22 +8,24 @@ import asyncio
 import contextlib
 import ctypes
 import ipaddress
-import os
+import queue
 import socket
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
 
+from exporter import rpc
 from exporter.model import Endpoint, ProbeFailure, ProbeResult
 from exporter.probe import Network, is_allowed, not_probed, probe
-from tests.services import LOOPBACK, Lab, Namespace, need_namespaces
+from tests.services import LOOPBACK, Lab, Namespace, Peer, need_ipv6, need_namespaces, wait_until
 
 T = TypeVar("T")
 
@@ -51,10 +53,14 @@ def at(port: int, address: str = LOOPBACK) -> Endpoint:
 
 
 def probe_now(
-    port: int, address: str = LOOPBACK, *, timeout_seconds: float = DEADLINE_SECONDS
+    port: int,
+    address: str = LOOPBACK,
+    *,
+    timeout_seconds: float = DEADLINE_SECONDS,
+    rpc_bind: bool = False,
 ) -> ProbeResult:
-    """Probe one endpoint on an event loop of its own."""
-    return run(probe(at(port, address), timeout_seconds=timeout_seconds))
+    """Probe one endpoint on an event loop of its own; only the handshake, unless told otherwise."""
+    return run(probe(at(port, address), timeout_seconds=timeout_seconds, rpc_bind=rpc_bind))
 
 
 @contextlib.contextmanager
@@ -81,7 +87,7 @@ def open_descriptors() -> set[str]:
     return found
 
 
-# --- The outcomes
+# --- The outcomes of a handshake
 
 
 def test_accepting_port() -> None:
@@ -96,6 +102,7 @@ def test_accepting_port() -> None:
     assert result.up
     assert result.connect_seconds is not None
     assert 0 < result.connect_seconds < DEADLINE_SECONDS
+    assert result.rpc_bind_seconds is None
     assert result.syn_retransmits == 0
     assert before[0] <= result.finished_at <= time.time()
     assert before[1] <= result.finished_monotonic <= time.monotonic()
@@ -103,12 +110,7 @@ def test_accepting_port() -> None:
 
 def test_ipv6() -> None:
     """An IPv6 address is probed as such."""
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip("no IPv6 on loopback")
+    need_ipv6()
     with listening("::1") as listener:
         result = probe_now(port_of(listener), "::1")
     assert result.up
@@ -142,7 +144,7 @@ def test_retransmits_of_a_success() -> None:
 
     async def scenario(listener: socket.socket) -> ProbeResult:
         with socket.create_connection(listener.getsockname()):  # fills the queue
-            probing = await started(probe(at(port_of(listener)), timeout_seconds=DEADLINE_SECONDS))
+            probing = await started(handshake(at(port_of(listener))))
             listener.accept()[0].close()
             return await probing
 
@@ -152,11 +154,15 @@ def test_retransmits_of_a_success() -> None:
     assert result.syn_retransmits >= 1
 
 
-def test_reset() -> None:
+@pytest.mark.parametrize(
+    ("rpc_bind", "failure"),
+    [(False, ProbeFailure.CONNECTION_RESET), (True, ProbeFailure.RPC_CLOSED)],
+)
+def test_reset(rpc_bind: bool, failure: ProbeFailure) -> None:  # noqa: FBT001 -- a column of a table
     """A reset right after the handshake, before anybody looked, is told from a refusal."""
 
     async def scenario(listener: socket.socket) -> ProbeResult:
-        probing = await started(probe(at(port_of(listener)), timeout_seconds=DEADLINE_SECONDS))
+        probing = await started(handshake(at(port_of(listener)), rpc_bind=rpc_bind))
         connection, _ = listener.accept()  # the event loop stands still meanwhile, so the reset is first
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         connection.close()
@@ -164,8 +170,38 @@ def test_reset() -> None:
 
     with listening() as listener:
         result = run(scenario(listener))
-    assert result.failure is ProbeFailure.CONNECTION_RESET
-    assert result.connect_seconds is None
+    assert result.failure is failure
+    assert (result.connect_seconds, result.rpc_bind_seconds) == (None, None)
+
+
+@pytest.mark.parametrize("hang_up", [False, True], ids=["open", "hung-up"])
+@pytest.mark.parametrize("rpc_bind", [False, True], ids=["handshake", "bind"])
+def test_late_process(rpc_bind: bool, hang_up: bool) -> None:  # noqa: FBT001 -- two columns of a table
+    """A handshake that was done in time is no timeout, however late this process is to look at it."""
+
+    async def scenario(listener: socket.socket) -> ProbeResult:
+        timeout_seconds = BLOCKED_SECONDS / 4
+        probing = await started(
+            probe(at(port_of(listener)), timeout_seconds=timeout_seconds, rpc_bind=rpc_bind)
+        )
+        with listener.accept()[0] as connection:
+            if hang_up:
+                connection.shutdown(socket.SHUT_WR)
+            time.sleep(BLOCKED_SECONDS)  # noqa: ASYNC251 -- the point of the test
+            return await probing
+
+    with listening() as listener:
+        result = run(scenario(listener))
+    after_bind = ProbeFailure.RPC_CLOSED if hang_up else ProbeFailure.RPC_TIMEOUT
+    assert result.failure is (after_bind if rpc_bind else None)
+    assert result.connect_seconds is not None
+
+
+def handshake(
+    endpoint: Endpoint, *, source_address: str | None = None, rpc_bind: bool = False
+) -> Coroutine[Any, Any, ProbeResult]:
+    """Probe an endpoint with all the time in the world; only the handshake, unless told otherwise."""
+    return probe(endpoint, timeout_seconds=DEADLINE_SECONDS, rpc_bind=rpc_bind, source_address=source_address)
 
 
 async def started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -173,6 +209,327 @@ async def started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     task = asyncio.create_task(work)
     await asyncio.sleep(0)
     return task
+
+
+# --- The RPC bind
+
+Serve = Callable[[socket.socket], None]
+
+OTHER_INTERFACE = uuid.UUID("12345678-1234-abcd-ef00-0123456789ab")
+
+
+def pdu(kind: int, body: bytes, *, order: str = "<", frag_len: int | None = None) -> bytes:
+    """Build what a server sends: a header (C706, 12.6.3.1), in either byte order, and a body."""
+    drep = 0x10 if order == "<" else 0
+    length = 16 + len(body) if frag_len is None else frag_len
+    return struct.pack(order + "BBBBB3xHHI", 5, 0, kind, 3, drep, length, 0, rpc.CALL_ID) + body
+
+
+def bind_ack(*, result: int = 0, reason: int = 0, order: str = "<") -> bytes:
+    """Build a bind_ack (C706, 12.6.4.4) for the port 1688; with a result of 0 it accepts."""
+    syntax = rpc.NDR.bytes_le if order == "<" else rpc.NDR.bytes
+    association = struct.pack(order + "HHI", 5840, 5840, 0x1234) + struct.pack(order + "H", 5) + b"1688\0\0"
+    outcome = struct.pack(order + "B3xHH", 1, result, reason) + syntax + struct.pack(order + "I", 2)
+    return pdu(12, association + b"\0" * (-len(association) % 4) + outcome, order=order)
+
+
+def bind_nak(reason: int) -> bytes:
+    """Build a bind_nak (C706, 12.6.4.5) that names one version."""
+    return pdu(13, struct.pack("<HBBB", reason, 1, 5, 0))
+
+
+def fault(status: int) -> bytes:
+    """Build a fault (C706, 12.6.4.7)."""
+    return pdu(3, struct.pack("<IHBxI4x", 0, 0, 0, status))
+
+
+def answering(*parts: bytes, received: "queue.SimpleQueue[bytes] | None" = None) -> Serve:
+    """Play a server that waits for a bind, answers part by part, and waits for the other side to hang up."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        heard = connection.recv(len(rpc.BIND), socket.MSG_WAITALL)
+        for part in parts:
+            connection.sendall(part)
+        while more := connection.recv(4096):
+            heard += more
+        if received:
+            received.put(heard)
+
+    return serve
+
+
+def hanging_up(answer: bytes = b"", *, at_once: bool = False) -> Serve:
+    """Play a server that sends `answer` and hangs up, after it read the bind or at once."""
+
+    def serve(connection: socket.socket) -> None:
+        if not at_once:
+            connection.recv(len(rpc.BIND), socket.MSG_WAITALL)
+        connection.sendall(answer)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):
+            pass
+
+    return serve
+
+
+def probe_peer(serve: Serve, *, timeout_seconds: float = DEADLINE_SECONDS) -> ProbeResult:
+    """Probe a peer up to the bind, and see that no file descriptor is left of it."""
+    before = open_descriptors()
+    with contextlib.closing(Peer(serve)) as peer:
+        result = probe_now(peer.port, timeout_seconds=timeout_seconds, rpc_bind=True)
+    wait_until(lambda: open_descriptors() <= before or None, "the peer and the probe have let go")
+    return result
+
+
+@pytest.mark.parametrize("address", [LOOPBACK, "::1"])
+def test_accepted_bind(lab: Lab, address: str) -> None:
+    """A server that takes binds to the KMS interface is up, with the time of each of the two steps."""
+    if address != LOOPBACK:
+        need_ipv6()
+    result = probe_now(lab.listener(address).port, address, rpc_bind=True)
+    assert result.up
+    assert result.connect_seconds is not None
+    assert result.rpc_bind_seconds is not None
+    assert 0 < result.rpc_bind_seconds < DEADLINE_SECONDS
+
+
+def test_interface_of_something_else(lab: Lab) -> None:
+    """An RPC server without the KMS interface says so."""
+    result = probe_now(lab.listener(interface=OTHER_INTERFACE).port, rpc_bind=True)
+    assert result.failure is ProbeFailure.INTERFACE_UNKNOWN
+    assert result.connect_seconds is not None
+    assert result.rpc_bind_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "failure"),
+    [
+        pytest.param([bind_ack()], None, id="bind_ack"),
+        pytest.param([bind_ack(order=">")], None, id="bind_ack, big-endian"),
+        pytest.param([bytes([byte]) for byte in bind_ack()], None, id="bind_ack, byte by byte"),
+        pytest.param([bind_ack() + b"and more"], None, id="bind_ack, and more"),
+        pytest.param([bind_ack(result=2, reason=1)], ProbeFailure.INTERFACE_UNKNOWN, id="provider rejection"),
+        pytest.param([bind_ack(result=1, reason=1)], ProbeFailure.INTERFACE_UNKNOWN, id="user rejection"),
+        pytest.param([bind_ack(result=2, reason=3)], ProbeFailure.RPC_BUSY, id="local limit"),
+        pytest.param([bind_ack(result=2, reason=2)], ProbeFailure.RPC_REJECTED, id="transfer syntax"),
+        pytest.param([bind_nak(1)], ProbeFailure.RPC_BUSY, id="bind_nak, congestion"),
+        pytest.param([bind_nak(2)], ProbeFailure.RPC_BUSY, id="bind_nak, local limit"),
+        pytest.param([bind_nak(4)], ProbeFailure.RPC_REJECTED, id="bind_nak, version"),
+        pytest.param([fault(0x1C010014)], ProbeFailure.RPC_BUSY, id="fault, too busy"),
+        pytest.param([fault(5)], ProbeFailure.RPC_REJECTED, id="fault, access denied"),
+        pytest.param([b"HTTP/1.1 400 Bad Request\r\n\r\n"], ProbeFailure.NOT_RPC, id="HTTP"),
+        pytest.param([b"\x15\x03\x01\x00\x02\x02\x46"], ProbeFailure.NOT_RPC, id="TLS alert"),
+        pytest.param([b"?"], ProbeFailure.NOT_RPC, id="one byte"),
+        pytest.param([pdu(2, bytes(8))], ProbeFailure.NOT_RPC, id="response"),
+        pytest.param([rpc.BIND], ProbeFailure.NOT_RPC, id="echo"),
+    ],
+)
+def test_answer_to_a_bind(parts: list[bytes], failure: ProbeFailure | None) -> None:
+    """Each answer has its meaning, whatever pieces it comes in; only an acceptance has a time."""
+    result = probe_peer(answering(*parts))
+    assert result.failure is failure
+    assert result.connect_seconds is not None
+    assert (result.rpc_bind_seconds is None) is (failure is not None)
+
+
+def test_banner(lab: Lab) -> None:
+    """A service that speaks first is no RPC, and nobody waits for more of it."""
+    assert probe_now(lab.banner().port, rpc_bind=True).failure is ProbeFailure.NOT_RPC
+
+
+def test_silence(lab: Lab) -> None:
+    """A bind that nobody answers times out, and has the round trip of the handshake."""
+    result = probe_now(lab.silent_port().port, timeout_seconds=AT_ONCE_SECONDS, rpc_bind=True)
+    assert result.failure is ProbeFailure.RPC_TIMEOUT
+    assert result.connect_seconds is not None
+    assert result.rpc_bind_seconds is None
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [
+        pytest.param(hanging_up(at_once=True), id="at once"),
+        pytest.param(hanging_up(), id="without a byte"),
+        pytest.param(hanging_up(bind_ack()[:1]), id="after a byte"),
+        pytest.param(hanging_up(bind_ack()[:16]), id="after the header"),
+        pytest.param(hanging_up(bind_ack()[:-1]), id="before the last byte"),
+        pytest.param(hanging_up(bind_ack()[:20], at_once=True), id="in the middle, unasked"),
+    ],
+)
+def test_hang_up(serve: Serve) -> None:
+    """A connection that ends before the answer does is closed, after a handshake that has its time."""
+    result = probe_peer(serve)
+    assert result.failure is ProbeFailure.RPC_CLOSED
+    assert result.connect_seconds is not None
+    assert result.rpc_bind_seconds is None
+
+
+def test_reset_in_place_of_an_answer() -> None:
+    """A connection that is reset once the bind is there is closed."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(len(rpc.BIND), socket.MSG_WAITALL)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+
+    result = probe_peer(serve)
+    assert result.failure is ProbeFailure.RPC_CLOSED
+    assert result.connect_seconds is not None
+
+
+def test_trickle() -> None:
+    """An answer that comes a byte at a time has one timeout for all of it, not one for each byte."""
+
+    def serve(connection: socket.socket) -> None:
+        for byte in pdu(12, bytes(rpc.MAX_FRAGMENT_BYTES - 16)):
+            connection.sendall(bytes([byte]))
+            time.sleep(AT_ONCE_SECONDS / 4)  # all of it takes longer than `run` lets a scenario take
+
+    assert probe_peer(serve, timeout_seconds=AT_ONCE_SECONDS).failure is ProbeFailure.RPC_TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("start", "most"),
+    [
+        pytest.param(b"", 16, id="no header"),
+        pytest.param(pdu(12, b"", frag_len=100), 100, id="fragment"),
+        pytest.param(pdu(12, b"", frag_len=5840), 5840, id="longest fragment"),
+        pytest.param(pdu(12, b"", frag_len=5841), 16, id="fragment that is too long"),
+        pytest.param(pdu(12, b"", frag_len=0xFFFF), 16, id="fragment as long as can be"),
+    ],
+)
+def test_flood(monkeypatch: pytest.MonkeyPatch, start: bytes, most: int) -> None:
+    """Of a megabyte of junk no more is read than one fragment, and it is no RPC."""
+    sizes: list[int] = []
+
+    class Witness(socket.socket):
+        def recvmsg(self, *arguments: Any) -> Any:
+            message = super().recvmsg(*arguments)
+            sizes.append(len(message[0]))
+            return message
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(start + b"\xff" * 2**20)
+
+    async def scenario(port: int) -> ProbeResult:
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "socket", Witness)
+            return await handshake(at(port), rpc_bind=True)
+
+    with contextlib.closing(Peer(serve)) as peer:
+        result = run(scenario(peer.port))
+    assert result.failure is ProbeFailure.NOT_RPC
+    assert 0 < sum(sizes) <= most
+
+
+def test_late_process_after_an_answer() -> None:
+    """An answer that was there in time is no timeout, however late this process is to read it."""
+
+    async def scenario(listener: socket.socket) -> ProbeResult:
+        probing = await started(
+            probe(at(port_of(listener)), timeout_seconds=5 * BLOCKED_SECONDS, rpc_bind=True)
+        )
+        async with answered(listener):
+            time.sleep(6 * BLOCKED_SECONDS)  # noqa: ASYNC251 -- the point of the test
+            return await probing
+
+    with listening() as listener:
+        assert run(scenario(listener)).up
+
+
+@pytest.mark.parametrize("answer", [bind_ack(), bind_nak(1), b"?"], ids=["accepted", "refused", "junk"])
+def test_all_that_a_peer_hears(answer: bytes) -> None:
+    """A peer is sent a bind and nothing else, whatever it answers: no request, so no activation."""
+    received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    probe_peer(answering(answer, received=received))
+    heard = received.get(timeout=DEADLINE_SECONDS)
+    assert heard == rpc.BIND
+    assert len(heard) == 72
+
+
+def test_time_of_a_bind_with_a_blocked_event_loop() -> None:
+    """An event loop that stands still once the answer is there does not add to the time of the bind."""
+
+    async def scenario(listener: socket.socket) -> tuple[ProbeResult, float, float]:
+        start = time.perf_counter()
+        probing = await started(handshake(at(port_of(listener)), rpc_bind=True))
+        async with answered(listener):
+            bind_seconds = time.perf_counter() - start
+            time.sleep(BLOCKED_SECONDS)  # noqa: ASYNC251 -- the point of the test
+            result = await probing
+        return result, bind_seconds, time.perf_counter() - start
+
+    with listening() as listener:
+        result, bind_seconds, clock_seconds = run(scenario(listener))
+    assert result.rpc_bind_seconds is not None
+    assert 0 < result.rpc_bind_seconds <= bind_seconds <= clock_seconds - BLOCKED_SECONDS
+
+
+@contextlib.asynccontextmanager
+async def answered(listener: socket.socket) -> AsyncIterator[None]:
+    """Accept a connection, wait for its bind, and accept that; it is not known to the other side yet."""
+    with listener.accept()[0] as connection:
+        connection.settimeout(0)
+        assert await asyncio.get_running_loop().sock_recv(connection, len(rpc.BIND)) == rpc.BIND
+        connection.sendall(bind_ack())
+        yield
+
+
+def timestamp(seconds: int, *, kind: int = 35) -> tuple[int, int, bytes]:
+    """Build what the kernel says of the time when something arrived (SO_TIMESTAMPNS, socket(7))."""
+    return socket.SOL_SOCKET, kind, struct.pack("@ll", seconds, 0)
+
+
+@pytest.mark.parametrize(
+    "ancillary",
+    [
+        pytest.param([], id="nothing"),
+        pytest.param([timestamp(10**9, kind=29)], id="something-else"),
+        pytest.param([(socket.SOL_SOCKET, 35, bytes(8))], id="short"),
+        pytest.param([timestamp(10**9)], id="clock-set-forward-since"),
+        pytest.param([timestamp(10**10)], id="clock-set-back-since"),
+    ],
+)
+def test_time_of_a_bind_where_the_kernel_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch, ancillary: list[tuple[int, int, bytes]]
+) -> None:
+    """Where the kernel does not say when the answer arrived, or no clock agrees, another one measures it."""
+    clock = iter([1.0, 1.5, 5.0, 5.25])
+
+    class Socket(socket.socket):
+        def recvmsg(self, *arguments: Any) -> Any:
+            data, _, *rest = super().recvmsg(*arguments)
+            return data, ancillary, *rest
+
+    async def scenario(port: int) -> ProbeResult:
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "socket", Socket)
+            patch.setattr(
+                "exporter.probe.time",
+                SimpleNamespace(perf_counter=lambda: next(clock), time=time.time, monotonic=time.monotonic),
+            )
+            return await handshake(at(port), rpc_bind=True)
+
+    with contextlib.closing(Peer(answering(bind_ack()))) as peer:
+        assert run(scenario(peer.port)).rpc_bind_seconds == 0.25
+
+
+def test_bind_without_timestamps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose kernel knows no timestamps of what arrives can bind all the same."""
+
+    class Socket(socket.socket):
+        def setsockopt(self, *arguments: Any) -> None:
+            if arguments[1] == 35:
+                refuse()
+            super().setsockopt(*arguments)
+
+    async def scenario(port: int) -> ProbeResult:
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "socket", Socket)
+            return await handshake(at(port), rpc_bind=True)
+
+    with contextlib.closing(Peer(answering(bind_ack()))) as peer:
+        assert run(scenario(peer.port)).up
 
 
 # --- What is the fault of this machine
@@ -189,7 +546,8 @@ async def main():
     free = os.dup(0)
     os.close(free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    return await probe(Endpoint(target="kms", port=1688, address="127.0.0.1"), timeout_seconds=5)
+    endpoint = Endpoint(target="kms", port=1688, address="127.0.0.1")
+    return await probe(endpoint, timeout_seconds=5, rpc_bind=True)
 
 print(asyncio.run(main()).failure)
 """
@@ -207,7 +565,7 @@ print(asyncio.run(main()).failure)
 )
 def test_unusable_address(address: str, source_address: str | None) -> None:
     """A source address that is not ours, or an address that cannot be sent to, is a local error."""
-    result = run(probe(at(1688, address), timeout_seconds=DEADLINE_SECONDS, source_address=source_address))
+    result = run(handshake(at(1688, address), source_address=source_address))
     assert result.failure is ProbeFailure.LOCAL_ERROR
 
 
@@ -215,7 +573,7 @@ def test_source_address() -> None:
     """The probe comes from the source address."""
     with listening() as listener:
         source = "127.0.0.9"
-        result = run(probe(at(port_of(listener)), timeout_seconds=DEADLINE_SECONDS, source_address=source))
+        result = run(handshake(at(port_of(listener)), source_address=source))
         connection, peer = listener.accept()
         connection.close()
     assert result.up
@@ -299,7 +657,7 @@ def test_round_trip_is_that_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> No
 
     async def scenario(port: int) -> ProbeResult:
         monkeypatch.setattr(socket, "socket", Witness)
-        return await probe(at(port), timeout_seconds=DEADLINE_SECONDS)
+        return await handshake(at(port))
 
     with listening() as listener:
         result = run(scenario(port_of(listener)))
@@ -315,7 +673,7 @@ def test_round_trip_with_a_blocked_event_loop() -> None:
 
     async def scenario(listener: socket.socket) -> tuple[ProbeResult, float, float]:
         start = time.perf_counter()
-        probing = await started(probe(at(port_of(listener)), timeout_seconds=DEADLINE_SECONDS))
+        probing = await started(handshake(at(port_of(listener))))
         with listener.accept()[0]:
             handshake_seconds = time.perf_counter() - start
             time.sleep(BLOCKED_SECONDS)  # noqa: ASYNC251 -- the point of the test
@@ -364,7 +722,7 @@ def test_clock_where_the_kernel_does_not_tell(
             )
             if tcp_info is None:
                 patch.delattr(socket, "TCP_INFO")
-            return await probe(at(port), timeout_seconds=DEADLINE_SECONDS)
+            return await handshake(at(port))
 
     with listening() as listener:
         result = run(scenario(port_of(listener)))
@@ -380,8 +738,8 @@ def test_socket_is_closed(lab: Lab) -> None:
     """However a probe ends, it leaves no file descriptor behind."""
     closed, filtered = lab.closed_port().port, lab.filtered_port().port
 
-    async def cancelled(port: int) -> None:
-        task = await started(probe(at(port), timeout_seconds=DEADLINE_SECONDS))
+    async def cancelled(port: int, *, rpc_bind: bool = False) -> None:
+        task = await started(handshake(at(port), rpc_bind=rpc_bind))
         assert not task.done()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -390,11 +748,13 @@ def test_socket_is_closed(lab: Lab) -> None:
     async def scenario(listener: socket.socket) -> None:
         accepting = at(port_of(listener))
         ends: list[Callable[[], Awaitable[object]]] = [
-            lambda: probe(accepting, timeout_seconds=DEADLINE_SECONDS),
-            lambda: probe(accepting, timeout_seconds=DEADLINE_SECONDS, source_address="192.0.2.1"),
-            lambda: probe(at(closed), timeout_seconds=DEADLINE_SECONDS),
-            lambda: probe(at(filtered), timeout_seconds=AT_ONCE_SECONDS),
+            lambda: handshake(accepting),
+            lambda: handshake(accepting, source_address="192.0.2.1"),
+            lambda: handshake(at(closed)),
+            lambda: probe(at(filtered), timeout_seconds=AT_ONCE_SECONDS, rpc_bind=True),
+            lambda: probe(accepting, timeout_seconds=AT_ONCE_SECONDS, rpc_bind=True),
             lambda: cancelled(filtered),
+            lambda: cancelled(accepting.port, rpc_bind=True),
         ]
         for end in ends:
             before = open_descriptors()

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from exporter.checks import CheckSettings
 from exporter.config import Config, parse
 from exporter.model import (
+    ClientCheck,
     DnsServer,
     Endpoint,
     Family,
@@ -29,16 +30,17 @@ from exporter.model import (
     Memory,
     ProbeFailure,
     ProbeResult,
+    Search,
     ServerCheck,
     ServerGroup,
     ServerSelector,
     SrvLookup,
     TargetLookup,
     ZoneCheck,
-    host_port,
 )
-from exporter.scheduler import Scheduler, check_settings, next_due
+from exporter.scheduler import Scheduler, next_due
 from exporter.state import State
+from exporter.subjects import Subject, check_settings, show
 
 INTERVAL_SECONDS = 60.0
 SERVER = "192.0.2.53"
@@ -46,8 +48,8 @@ ZONES = [f"zone{number}.test" for number in range(1, 6)]
 """Their phases are all far from the beginning of the interval, so a test has time to act before."""
 HOST = Host(target="kms-dr.test", port=1688)
 HOST_NAME = "kms-dr.test:1688"
-
-Subject = str | Host
+BRANCH = {"name": "branch", "suffixes": ["branch.test", "zone1.test"]}
+SEARCH = Search(client="branch", suffixes=("branch.test", "zone1.test"))
 
 
 class JumpingSelector(selectors.SelectSelector):
@@ -94,7 +96,7 @@ class Checks:
         self.begun: dict[Subject, list[float]] = collections.defaultdict(list)
         self.ended: dict[Subject, list[float]] = collections.defaultdict(list)
         self.selectors: dict[Subject, tuple[ServerSelector, ...]] = {}
-        self.memories: dict[Subject, list[Memory]] = collections.defaultdict(list)
+        self.memories: dict[Subject, list[Memory | Mapping[str, Memory]]] = collections.defaultdict(list)
         self.seconds: dict[Subject, float] = {}
         self.broken: set[Subject] = set()
         self.probes: tuple[ProbeResult, ...] = ()
@@ -108,7 +110,10 @@ class Checks:
 
     @asynccontextmanager
     async def check(
-        self, subject: Subject, selectors: Iterable[ServerSelector], memory: Memory
+        self,
+        subject: Subject,
+        selectors: Iterable[ServerSelector],
+        memory: Memory | Mapping[str, Memory],
     ) -> AsyncIterator[None]:
         """Take the time that a check of this subject takes."""
         assert len(self.begun[subject]) == len(self.ended[subject]), "the one before is still running"
@@ -135,14 +140,14 @@ class Checker:
     async def check_zone(self, zone: str, selectors: Iterable[ServerSelector], memory: Memory) -> ZoneCheck:
         """Play the check of a zone."""
         async with self._checks.check(zone, selectors, memory):
-            lookup = SrvLookup(status=LookupStatus.NXDOMAIN, duration_seconds=0.01)
-            return ZoneCheck(
-                zone=zone,
-                finished_at=now(),
-                duration_seconds=0.1,
-                servers=(ServerCheck(dns_server=SERVER, lookup=lookup),),
-                probes=(),
-            )
+            return _nothing_in(zone)
+
+    async def check_search(
+        self, search: Search, selectors: Iterable[ServerSelector], memories: Mapping[str, Memory]
+    ) -> ClientCheck:
+        """Play the check of a client's search."""
+        async with self._checks.check(search, selectors, memories):
+            return ClientCheck(client=search.client, suffixes=tuple(map(_nothing_in, search.suffixes)))
 
     async def check_host(self, host: Host, selectors: Iterable[ServerSelector], memory: Memory) -> HostCheck:
         """Play the check of a static host."""
@@ -156,6 +161,17 @@ class Checker:
     async def close(self) -> None:
         """Note that nobody uses this checker any more."""
         self.closed = True
+
+
+def _nothing_in(zone: str) -> ZoneCheck:
+    lookup = SrvLookup(status=LookupStatus.NXDOMAIN, duration_seconds=0.01)
+    return ZoneCheck(
+        zone=zone,
+        finished_at=now(),
+        duration_seconds=0.1,
+        servers=(ServerCheck(dns_server=SERVER, lookup=lookup),),
+        probes=(),
+    )
 
 
 @pytest.fixture
@@ -254,13 +270,12 @@ def test_first_check_at_once(checks: Checks) -> None:
     """Everything is checked at once at the start, and then each subject on its phase."""
 
     async def scenario() -> None:
-        async with scheduling(configure(*ZONES, hosts=["kms-dr.test"])) as (_, state):
+        async with scheduling(configure(*ZONES, hosts=["kms-dr.test"], clients=[BRANCH])) as (_, state):
             await asyncio.sleep(3 * INTERVAL_SECONDS)
             assert state.is_ready()
-        assert checks.begun.keys() == {*ZONES, HOST}
+        assert checks.begun.keys() == {*ZONES, HOST, SEARCH}
         for subject, times in checks.begun.items():
-            name = subject if isinstance(subject, str) else host_port(subject.target, subject.port)
-            first = next_due(0.1, name=name, interval_seconds=INTERVAL_SECONDS)
+            first = next_due(0.1, name=show(subject), interval_seconds=INTERVAL_SECONDS)
             assert times == pytest.approx([0, first, first + INTERVAL_SECONDS, first + 2 * INTERVAL_SECONDS])
         assert state.exporter.overruns == 0
         assert state.exporter.internal_errors == 0
@@ -367,6 +382,7 @@ def test_memory(checks: Checks) -> None:
             await asyncio.sleep(INTERVAL_SECONDS + 1)
         first, second, *_ = checks.memories[HOST]
         assert first == Memory()
+        assert isinstance(second, Memory)
         assert second.addresses == {(SERVER, "kms-dr.test"): ("192.0.2.1",)}
 
     run(scenario())
@@ -415,10 +431,7 @@ def test_what_is_unchanged_goes_on(checks: Checks) -> None:
             assert all(after[subject] is before[subject] for subject in kept)
             assert before[ZONES[0]].cancelled()
             assert after.keys() - before.keys() == {ZONES[3], "kms2.test:1688"}
-            begun = {
-                subject if isinstance(subject, str) else host_port(subject.target, subject.port): times
-                for subject, times in checks.begun.items()
-            }
+            begun = {show(subject): times for subject, times in checks.begun.items()}
             assert begun.keys() == before.keys() | after.keys()
             assert {subject for subject, times in begun.items() if times == [0]} == before.keys()
             assert {subject for subject, times in begun.items() if times == [1]} == after.keys() - kept
@@ -465,22 +478,118 @@ def test_labels_only(checks: Checks) -> None:
     run(scenario())
 
 
-def test_other_settings(checks: Checks) -> None:
+def test_expected_only(checks: Checks) -> None:
+    """What should be published shows at once, and is told to the next check, which comes in its turn."""
+
+    async def scenario() -> None:
+        zone = ZONES[0]
+        async with scheduling(configure(zone)) as (scheduler, state):
+            await asyncio.sleep(1)
+            before = loop_tasks()
+            await scheduler.reconcile(configure({"name": zone, "expected": ["kms1.test"]}))
+            [view] = state.snapshot().zones
+            assert view.missing == {Host(target="kms1.test", port=1688)}
+            assert view.last_check is not None
+            assert loop_tasks() == before
+            await asyncio.sleep(1)
+            assert checks.begun[zone] == [0]
+            await asyncio.sleep(INTERVAL_SECONDS)
+            first, second = checks.memories[zone]
+            assert first == Memory()
+            assert second == Memory(expected=(Host(target="kms1.test", port=1688),))
+            assert len(checks.checkers) == 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"timeout": "1s"},
+        {"probe": {"rpc_bind": False}},
+        {"probe": {"ports": [1688]}},
+        {"limits": {"records_per_zone": 5}},
+    ],
+    ids=str,
+)
+def test_other_settings(checks: Checks, change: dict[str, Any]) -> None:
     """A change of what holds for every check starts all loops anew, with a new checker."""
 
     async def scenario() -> None:
-        async with scheduling(configure(*ZONES[:2])) as (scheduler, state):
+        changed = configure(*ZONES[:2], clients=[BRANCH], **change)
+        async with scheduling(configure(*ZONES[:2], clients=[BRANCH])) as (scheduler, state):
             await asyncio.sleep(1)
             before = loop_tasks()
-            await scheduler.reconcile(configure(*ZONES[:2], timeout="1s"))
+            await scheduler.reconcile(changed)
             assert {view.last_check is None for view in state.snapshot().zones} == {False}
             await asyncio.sleep(1)
             after = loop_tasks()
             assert after.keys() == before.keys()
             assert all(before[subject].cancelled() for subject in before)
-            assert checks.begun == {ZONES[0]: [0, 1], ZONES[1]: [0, 1]}
+            assert checks.begun == {ZONES[0]: [0, 1], ZONES[1]: [0, 1], SEARCH: [0, 1]}
             assert [checker.closed for checker in checks.checkers] == [True, False]
-            assert [checker.settings.timeout_seconds for checker in checks.checkers] == [5, 1]
+            assert checks.checkers[1].settings == check_settings(changed) != checks.checkers[0].settings
+            assert state.snapshot().rpc_bind is changed.probe.rpc_bind
+
+    run(scenario())
+
+
+def test_search_of_a_client(checks: Checks) -> None:
+    """A kind of client is checked on its own, at its DNS servers, with the memory of each suffix."""
+
+    async def scenario() -> None:
+        at_head = {"name": "head", "suffixes": [ZONES[0]], "dns_servers": ["system", "192.0.2.9"]}
+        async with scheduling(configure(clients=[BRANCH, at_head])) as (_, state):
+            assert loop_tasks().keys() == {"client branch", "client head"}
+            await asyncio.sleep(1)
+            views = {
+                view.client: [each.last_check for each in view.suffixes] for view in state.snapshot().clients
+            }
+            assert views == {"branch": [pytest.approx(0.1)] * 2, "head": [pytest.approx(0.1)]}
+            assert state.is_ready()
+        head = Search(client="head", suffixes=(ZONES[0],))
+        assert checks.selectors[SEARCH] == (DnsServer(address=SERVER),)
+        assert checks.selectors[head] == (ServerGroup.SYSTEM, DnsServer(address="192.0.2.9"))
+        assert checks.memories[SEARCH] == [dict.fromkeys(SEARCH.suffixes, Memory())]
+        assert checks.memories[head] == [{ZONES[0]: Memory()}]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"suffixes": ["zone1.test", "branch.test"]}, {"suffixes": ["zone1.test"]}, {"dns_servers": ["system"]}],
+    ids=str,
+)
+def test_other_search(checks: Checks, change: dict[str, Any]) -> None:
+    """A client whose suffixes, their order or DNS servers change is checked anew at once; a zone is not."""
+
+    async def scenario() -> None:
+        async with scheduling(configure(ZONES[0], clients=[BRANCH])) as (scheduler, _):
+            await asyncio.sleep(1)
+            before = loop_tasks()
+            await scheduler.reconcile(configure(ZONES[0], clients=[BRANCH | change]))
+            await asyncio.sleep(1)
+            after = loop_tasks()
+            assert after.keys() == before.keys() == {ZONES[0], "client branch"}
+            assert after[ZONES[0]] is before[ZONES[0]]
+            assert before["client branch"].cancelled()
+            searches = {subject: times for subject, times in checks.begun.items() if subject != ZONES[0]}
+            assert sorted(time for times in searches.values() for time in times) == [0, 1]
+
+    run(scenario())
+
+
+def test_client_that_is_removed(checks: Checks) -> None:
+    """A client that leaves the configuration is not checked any more."""
+
+    async def scenario() -> None:
+        async with scheduling(configure(ZONES[0], clients=[BRANCH])) as (scheduler, state):
+            await asyncio.sleep(1)
+            await scheduler.reconcile(configure(ZONES[0]))
+            await asyncio.sleep(2 * INTERVAL_SECONDS)
+            assert checks.begun[SEARCH] == [0]
+            assert state.snapshot().clients == ()
 
     run(scenario())
 
@@ -546,7 +655,12 @@ interval: 90s
 timeout: 3s
 source_addresses: [192.0.2.7, "2001:db8::7"]
 dns: {attempts: 4}
-probe: {address_families: [ipv6], max_concurrency: 9, networks: [127.0.0.0/8], ports: [1688, 1689]}
+probe:
+  rpc_bind: false
+  address_families: [ipv6]
+  max_concurrency: 9
+  networks: [127.0.0.0/8]
+  ports: [1688, 1689]
 limits: {records_per_zone: 5, addresses_per_target: 6}
 zones: [{name: contoso.test}]
 """
@@ -561,4 +675,6 @@ zones: [{name: contoso.test}]
         ports=(1688, 1689),
         records_per_zone=5,
         addresses_per_target=6,
+        rpc_bind=False,
     )
+    assert check_settings(parse(b"zones: [{name: contoso.test}]")).rpc_bind

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.model import (
+    ClientCheck,
     DnsServer,
     Endpoint,
     Host,
@@ -16,15 +18,29 @@ from exporter.model import (
     LookupStatus,
     Memory,
     ProbeFailure,
+    Record,
+    Search,
     ServerCheck,
     ServerGroup,
     TargetLookup,
     ZoneCheck,
     endpoints_of,
 )
-from exporter.state import EndpointView, Histogram, ServerView, Snapshot, State, ZoneView
+from exporter.state import (
+    ClientSettings,
+    ClientView,
+    EndpointView,
+    Histogram,
+    ServerView,
+    Snapshot,
+    State,
+    ZoneSettings,
+    ZoneView,
+)
+from exporter.state.table import HeldTable
 from tests.builders import (
     ADDRESS,
+    CLIENT,
     FORGET_AFTER_SECONDS,
     SERVER,
     TARGET,
@@ -33,12 +49,15 @@ from tests.builders import (
     addresses,
     answer,
     at_server,
+    client_check,
+    client_settings,
     configure,
     endpoint,
     host,
     host_check,
     probed,
     record,
+    static_host_view,
     zone_check,
     zone_settings,
 )
@@ -162,7 +181,7 @@ def test_server_that_leaves_the_configuration(state: State, clock: Clock) -> Non
     snapshot = state.snapshot()
     zone = zone_of(snapshot)
     assert [view.dns_server for view in zone.servers] == [SERVER]
-    assert zone.published == {host()}
+    assert zone.published == frozenset({host()})
     assert zone.vanished == {host("old.contoso.test")}, "that nobody asked for the server is no reason"
     assert set(snapshot.hosts) == {host(), host("old.contoso.test")}
     assert endpoints_in(snapshot) == {endpoint(), endpoint("old.contoso.test")}
@@ -252,7 +271,7 @@ def test_servers_found_at_each_check(state: State) -> None:
 
 
 def test_readiness(state: State) -> None:
-    """The state is ready once everything has been checked, and a zone that is added later changes nothing."""
+    """The state is ready once everything has been checked, and what is added later changes nothing."""
     configure(state, {ZONE: zone_settings(), OTHER_ZONE: zone_settings()}, hosts=[host("kms-dr")])
     assert not state.is_ready()
     state.apply_zone(zone_check(published()))
@@ -260,7 +279,8 @@ def test_readiness(state: State) -> None:
     assert not state.is_ready()
     state.apply_zone(zone_check(published(), zone=OTHER_ZONE))
     assert state.is_ready()
-    configure(state, {ZONE: zone_settings(), "new.test": zone_settings()})
+    new = {"branch": client_settings("new.test")}
+    configure(state, {ZONE: zone_settings(), "new.test": zone_settings()}, clients=new)
     assert state.is_ready()
 
 
@@ -326,7 +346,7 @@ def test_last_usable_answer_stays_while_lookups_fail(
 
     snapshot = state.snapshot()
     zone = zone_of(snapshot)
-    assert zone.published == {host()}
+    assert zone.published == frozenset({host()})
     assert not zone.vanished
     assert server_of(snapshot).records == (record(),)
     assert server_of(snapshot).failures == 3
@@ -344,7 +364,7 @@ def test_usable_answer_unpublishes(state: State, status: LookupStatus) -> None:
     state.apply_zone(zone_check(at_server(SERVER, answer(*others, status=status))))
     zone = zone_of(state.snapshot())
     assert zone.vanished == {host()}
-    assert zone.published == {one.host for one in others}
+    assert zone.published == frozenset(one.host for one in others)
 
 
 def test_record_published_at_one_server_only(state: State) -> None:
@@ -355,7 +375,7 @@ def test_record_published_at_one_server_only(state: State) -> None:
     for check in (published(), failing):
         state.apply_zone(zone_check(check, without))
         zone = zone_of(state.snapshot())
-        assert zone.published == {host()}
+        assert zone.published == frozenset({host()})
     assert not zone.vanished
     state.apply_zone(zone_check(gone(), without))
     zone = zone_of(state.snapshot())
@@ -368,7 +388,7 @@ def test_priority_and_weight_do_not_make_another_record(state: State) -> None:
     state.apply_zone(zone_check(published()))
     state.apply_zone(zone_check(at_server(SERVER, answer(record(priority=5, weight=9)))))
     zone = zone_of(state.snapshot())
-    assert zone.published == {host()}
+    assert zone.published == frozenset({host()})
     assert not zone.vanished
 
 
@@ -377,7 +397,7 @@ def test_declined_service(state: State) -> None:
     state.apply_zone(zone_check(published()))
     state.apply_zone(zone_check(at_server(SERVER, answer(record(".", 0)))))
     snapshot = state.snapshot()
-    assert zone_of(snapshot).published == {host(".", 0)}
+    assert zone_of(snapshot).published == frozenset({host(".", 0)})
     assert snapshot.hosts == (host(),), "the one that vanished"
     state.apply_zone(zone_check(published()))
     snapshot = state.snapshot()
@@ -467,7 +487,9 @@ def test_return_of_a_vanished_record(state: State, clock: Clock) -> None:
         assert endpoint_of(state.snapshot(), endpoint()).probes == at
         clock.now += FORGET_AFTER_SECONDS * 0.75
     clock.now += FORGET_AFTER_SECONDS
-    assert zone_of(state.snapshot()).published == {host()}, "it returned: there is nothing to forget"
+    assert zone_of(state.snapshot()).published == frozenset({host()}), (
+        "it returned: there is nothing to forget"
+    )
 
 
 def test_every_absence_has_its_full_time(state: State, clock: Clock) -> None:
@@ -488,7 +510,7 @@ def test_host_in_two_zones_vanishes_from_one(state: State, clock: Clock) -> None
     clock.now += FORGET_AFTER_SECONDS
     snapshot = state.snapshot()
     assert zone_of(snapshot).vanished == frozenset()
-    assert zone_of(snapshot, OTHER_ZONE).published == {host()}
+    assert zone_of(snapshot, OTHER_ZONE).published == frozenset({host()})
     assert (snapshot.hosts, endpoints_in(snapshot)) == ((host(),), {endpoint()})
 
 
@@ -540,6 +562,364 @@ def test_ever_new_targets_are_bounded(state: State, clock: Clock) -> None:
     memory = state.memory_of_zone(ZONE)
     assert len(memory.endpoints) == len(memory.addresses) == most
     assert table_sizes(state) == [(most, 3 + 1)] * 4 + [(1, 1)]
+
+
+# --- What should be published
+
+
+def expecting(*hosts: Host) -> dict[str, ZoneSettings]:
+    """Give the settings of a zone that should publish these hosts and no others."""
+    return {ZONE: zone_settings(expected=hosts)}
+
+
+def without_records(
+    target: str = TARGET, address: str = ADDRESS, status: LookupStatus | None = None
+) -> ServerCheck:
+    """Give a check that finds no record, but the address of a host that should be published."""
+    return at_server(SERVER, answer(status=status), {target: [address]})
+
+
+def test_no_opinion(state: State) -> None:
+    """Where nobody said what should be published, nothing is missing and nothing unexpected."""
+    state.apply_zone(zone_check(published()))
+    state.apply_zone(zone_check(gone()))
+    zone = zone_of(state.snapshot())
+    assert zone.expected is None
+    assert not zone.missing | zone.unexpected
+    assert state.memory_of_zone(ZONE).expected == ()
+
+
+@pytest.mark.parametrize("status", LookupStatus)
+def test_missing_host(state: State, status: LookupStatus) -> None:
+    """A host that should be published is followed from the first check, and missing from the first answer."""
+    configure(state, expecting(host()))
+    assert state.memory_of_zone(ZONE) == Memory(expected=(host(),))
+    zone = zone_of(state.snapshot())
+    assert zone.published is None
+    assert zone.expected == frozenset({host()})
+    assert not zone.missing
+
+    check = without_records(status=status)
+    state.apply_zone(zone_check(check, probes=[probed(endpoint(), ProbeFailure.TIMEOUT)]))
+
+    snapshot = state.snapshot()
+    zone = zone_of(snapshot)
+    assert zone.published == (frozenset() if status.usable else None)
+    assert zone.missing == ({host()} if status.usable else frozenset())
+    assert not zone.vanished
+    assert snapshot.hosts == (host(),)
+    assert targets_in(snapshot) == {(SERVER, TARGET)}
+    assert endpoint_of(snapshot, endpoint()).failures == 1
+    assert state.memory_of_zone(ZONE) == Memory(
+        expected=(host(),), addresses={(SERVER, TARGET): (ADDRESS,)}, endpoints=(endpoint(),)
+    )
+
+
+def test_missing_host_is_never_forgotten(state: State, clock: Clock) -> None:
+    """A host that should be published is followed for as long as it should, not only until `forget_after`."""
+    configure(state, expecting(host()))
+    for number, check in enumerate([published(), without_records(), without_records()], start=1):
+        state.apply_zone(zone_check(check, probes=[probed(endpoint(), at=number)]))
+        clock.now += FORGET_AFTER_SECONDS
+    snapshot = state.snapshot()
+    zone = zone_of(snapshot)
+    assert not zone.vanished
+    assert zone.missing == {host()}
+    assert snapshot.hosts == (host(),)
+    assert endpoint_of(snapshot, endpoint()).probes == 3, "all the while"
+    assert state.memory_of_zone(ZONE).vanished == ()
+    assert state.memory_of_zone(ZONE).expected == (host(),)
+    assert state.memory_of_zone(ZONE).endpoints == (endpoint(),)
+
+
+def test_vanished_and_missing(state: State) -> None:
+    """A host that should be published and was has both vanished and is missing, until it returns."""
+    configure(state, expecting(host()))
+    for check, absent in ((published(), False), (without_records(), True), (published(), False)):
+        state.apply_zone(zone_check(check))
+        zone = zone_of(state.snapshot())
+        assert zone.missing == zone.vanished == ({host()} if absent else frozenset())
+
+
+def test_missing_hosts_are_not_limited(state: State) -> None:
+    """The limit of vanished records takes away nothing that should be published."""
+    hosts = [host(f"kms{number}.contoso.test") for number in range(6)]
+    configure(state, expecting(*hosts), vanished_per_zone=2)
+    for records in ([record(one.target) for one in hosts], []):
+        check = at_server(SERVER, answer(*records), {one.target: [ADDRESS] for one in hosts})
+        state.apply_zone(zone_check(check))
+    snapshot = state.snapshot()
+    assert len(zone_of(snapshot).vanished) == 2
+    assert zone_of(snapshot).missing == set(snapshot.hosts) == set(hosts)
+
+
+def test_unexpected_host(state: State) -> None:
+    """A host that is published although nobody asked for it is unexpected; one that vanished is not."""
+    configure(state, expecting(host()))
+    both = at_server(SERVER, answer(record(), record(OTHER_TARGET), record(port=1689)))
+    state.apply_zone(zone_check(both))
+    zone = zone_of(state.snapshot())
+    assert not zone.missing
+    assert zone.unexpected == {host(OTHER_TARGET), host(port=1689)}
+    state.apply_zone(zone_check(published()))
+    zone = zone_of(state.snapshot())
+    assert not zone.unexpected
+    assert zone.vanished == {host(OTHER_TARGET), host(port=1689)}
+
+
+@pytest.mark.parametrize(
+    ("records", "unexpected"),
+    [([], []), ([record()], [host()]), ([record(".", 0)], []), ([record(), record(".", 0)], [host()])],
+)
+def test_nothing_expected(state: State, records: list[Record], unexpected: list[Host]) -> None:
+    """Where nothing should be published nothing is missing, any host is unexpected, and `.` is welcome."""
+    configure(state, expecting())
+    state.apply_zone(zone_check(at_server(SERVER, answer(*records))))
+    zone = zone_of(state.snapshot())
+    assert zone.expected == frozenset()
+    assert zone.missing == frozenset()
+    assert zone.unexpected == set(unexpected)
+    assert zone.is_expected(host(".", 0))
+    assert not zone.is_expected(host())
+
+
+def test_declined_where_a_host_is_expected(state: State) -> None:
+    """Where a host should be published, the target `.` is not what was asked for."""
+    configure(state, expecting(host()))
+    state.apply_zone(zone_check(at_server(SERVER, answer(record(".", 0)), {TARGET: [ADDRESS]})))
+    zone = zone_of(state.snapshot())
+    assert zone.missing == {host()}
+    assert zone.unexpected == {host(".", 0)}
+
+
+def test_host_that_is_not_expected_any_more(state: State) -> None:
+    """A missing host that the configuration drops is gone at once, with its endpoint."""
+    configure(state, expecting(host(), host(OTHER_TARGET)))
+    check = at_server(SERVER, answer(), {TARGET: [ADDRESS], OTHER_TARGET: [OTHER_ADDRESS]})
+    both = [endpoint(), endpoint(OTHER_TARGET, address=OTHER_ADDRESS)]
+    state.apply_zone(zone_check(check, probes=[probed(one) for one in both]))
+    assert endpoints_in(state.snapshot()) == set(both)
+
+    configure(state, expecting(host(OTHER_TARGET)))
+    snapshot = state.snapshot()
+    assert snapshot.hosts == (host(OTHER_TARGET),)
+    assert targets_in(snapshot) == {(SERVER, OTHER_TARGET)}
+    assert endpoints_in(snapshot) == {both[1]}
+    assert state.memory_of_zone(ZONE).expected == (host(OTHER_TARGET),)
+
+    configure(state)
+    assert_nothing_held(state.snapshot())
+    assert state.memory_of_zone(ZONE) == Memory()
+
+
+def test_vanished_host_that_is_not_expected_any_more(state: State, clock: Clock) -> None:
+    """A host that vanished stays until `forget_after`, whether or not it should still be published."""
+    configure(state, expecting(host()))
+    state.apply_zone(zone_check(published()))
+    state.apply_zone(zone_check(without_records()))
+    configure(state)
+    assert endpoints_in(state.snapshot()) == {endpoint()}
+    clock.now += FORGET_AFTER_SECONDS
+    assert_nothing_held(state.snapshot())
+
+
+def test_only_other_expectations(state: State) -> None:
+    """A configuration that differs only in what should be published keeps all results and counters."""
+    state.apply_zone(zone_check(published()))
+    before = state.snapshot()
+    configure(state, expecting(host(OTHER_TARGET)))
+
+    after = state.snapshot()
+    assert zone_of(after).servers == zone_of(before).servers
+    assert zone_of(after).last_check == zone_of(before).last_check
+    assert after.endpoints == before.endpoints
+    assert after.targets == before.targets
+    assert after.lookup_durations == before.lookup_durations
+    assert zone_of(after).missing == {host(OTHER_TARGET)}
+    assert zone_of(after).unexpected == {host()}
+    assert state.memory_of_zone(ZONE).expected == (host(OTHER_TARGET),)
+
+
+# --- What a kind of client searches
+
+SUFFIXES = (OTHER_ZONE, ZONE)
+BRANCH = {CLIENT: client_settings(*SUFFIXES)}
+
+
+def client_of(snapshot: Snapshot, name: str = CLIENT) -> ClientView:
+    """Pick a client of a snapshot."""
+    return next(view for view in snapshot.clients if view.client == name)
+
+
+def published_in(views: Iterable[ZoneView]) -> list[set[Host] | None]:
+    """Tell what each of some zones publishes."""
+    return [None if view.published is None else set(view.published) for view in views]
+
+
+def search(name: str = CLIENT, *suffixes: str) -> Search:
+    """Build the search of a client; it tries the usual suffixes unless told otherwise."""
+    return Search(client=name, suffixes=suffixes or SUFFIXES)
+
+
+def found_in_second() -> ClientCheck:
+    """Give a check that finds no record in the first suffix, and the usual one in the second."""
+    return client_check(zone_check(at_server(SERVER, answer()), zone=OTHER_ZONE), zone_check(published()))
+
+
+def test_client(state: State) -> None:
+    """A kind of client shows its suffixes in their order, and what they lead to, but is no zone."""
+    configure(state, {}, clients=BRANCH)
+    snapshot = state.snapshot()
+    assert (snapshot.zones, [view.zone for view in client_of(snapshot).suffixes]) == ((), [*SUFFIXES])
+    assert {view.last_check for view in client_of(snapshot).suffixes} == {None}
+    assert state.memory_of_search(search()) == dict.fromkeys(SUFFIXES, Memory())
+    assert_nothing_held(snapshot)
+
+    state.apply_client(found_in_second())
+
+    snapshot = state.snapshot()
+    assert snapshot.zones == ()
+    assert published_in(client_of(snapshot).suffixes) == [set(), {host()}]
+    assert snapshot.hosts == (host(),)
+    assert targets_in(snapshot) == {(SERVER, TARGET)}
+    assert endpoints_in(snapshot) == {endpoint()}
+    assert state.memory_of_search(search()) == {
+        OTHER_ZONE: Memory(),
+        ZONE: Memory(
+            records={SERVER: (record(),)},
+            addresses={(SERVER, TARGET): (ADDRESS,)},
+            endpoints=(endpoint(),),
+        ),
+    }
+
+
+def test_suffix_and_zone_of_one_name(state: State) -> None:
+    """A zone, and suffixes of the same name, are things apart, each with its own servers and memory."""
+    clients = {CLIENT: client_settings(servers=[OTHER_SERVER]), "head": client_settings()}
+    configure(state, {ZONE: zone_settings(expected=[host()])}, clients=clients)
+    state.apply_zone(zone_check(published()))
+    elsewhere = at_server(OTHER_SERVER, answer(record(OTHER_TARGET)), {OTHER_TARGET: [OTHER_ADDRESS]})
+    state.apply_client(client_check(zone_check(elsewhere)))
+
+    snapshot = state.snapshot()
+    [branch], [head] = (client_of(snapshot, name).suffixes for name in clients)
+    assert published_in([*snapshot.zones, branch, head]) == [{host()}, {host(OTHER_TARGET)}, None]
+    assert [view.expected for view in (branch, head)] == [None, None]
+    assert [view.dns_server for view in zone_of(snapshot).servers] == [SERVER]
+    assert [view.dns_server for view in branch.servers] == [OTHER_SERVER]
+    assert endpoints_in(snapshot) == {endpoint(), endpoint(OTHER_TARGET, address=OTHER_ADDRESS)}
+    assert state.memory_of_zone(ZONE).records == {SERVER: (record(),)}
+    assert state.memory_of_search(search(CLIENT, ZONE))[ZONE].records == {
+        OTHER_SERVER: (record(OTHER_TARGET),)
+    }
+    assert state.memory_of_search(search("head", ZONE)) == {ZONE: Memory()}
+
+
+def test_client_that_leaves_the_configuration(state: State) -> None:
+    """A client that is not configured any more is gone at once, with all that only it led to."""
+    configure(state, clients=BRANCH)
+    state.apply_client(found_in_second())
+    configure(state)
+    snapshot = state.snapshot()
+    assert snapshot.clients == ()
+    assert_nothing_held(snapshot)
+    assert snapshot.lookup_durations == ((SERVER, sum_of(snapshot)),)
+    assert state.memory_of_search(search()) == dict.fromkeys(SUFFIXES, Memory())
+    assert state.apply_client(found_in_second()) == []
+    assert state.snapshot() == snapshot
+
+
+def sum_of(snapshot: Snapshot) -> Histogram:
+    """Give the only histogram there is."""
+    [(_, histogram)] = snapshot.lookup_durations
+    return histogram
+
+
+def test_client_that_shares_with_a_zone(state: State) -> None:
+    """An endpoint to which both a client and a zone lead is one, and stays with either of them."""
+    configure(state, clients={CLIENT: client_settings()})
+    check = zone_check(published())
+    state.apply_zone(check)
+    state.apply_client(client_check(check))
+    assert endpoint_of(state.snapshot(), endpoint()).probes == 1, "one probe, whoever brings it"
+    configure(state)
+    assert endpoints_in(state.snapshot()) == {endpoint()}
+    configure(state, clients={CLIENT: client_settings()})
+    state.apply_client(client_check(zone_check(published(), at=2.0)))
+    configure(state, {}, clients={CLIENT: client_settings()})
+    assert endpoint_of(state.snapshot(), endpoint()).probes == 2
+
+
+def test_suffix_that_leaves_a_client(state: State) -> None:
+    """A client that loses a suffix, or gets them in another order, keeps what the others led to."""
+    configure(state, {}, clients=BRANCH)
+    other = at_server(SERVER, answer(record(OTHER_TARGET)), {OTHER_TARGET: [OTHER_ADDRESS]})
+    state.apply_client(client_check(zone_check(other, zone=OTHER_ZONE), zone_check(published())))
+
+    configure(state, {}, clients={CLIENT: client_settings(ZONE, OTHER_ZONE)})
+    assert published_in(client_of(state.snapshot()).suffixes) == [
+        {host()},
+        {host(OTHER_TARGET)},
+    ]
+    configure(state, {}, clients={CLIENT: client_settings(ZONE)})
+    snapshot = state.snapshot()
+    assert published_in(client_of(snapshot).suffixes) == [{host()}]
+    assert endpoints_in(snapshot) == {endpoint()}
+
+
+def test_vanished_record_of_a_client(state: State, clock: Clock) -> None:
+    """A record that vanishes from a suffix is followed until `forget_after`, as it is in a zone."""
+    configure(state, {}, clients={CLIENT: client_settings()})
+    state.apply_client(client_check(zone_check(published())))
+    state.apply_client(client_check(zone_check(gone())))
+    [view] = client_of(state.snapshot()).suffixes
+    assert view.vanished == {host()}
+    assert state.memory_of_search(search(CLIENT, ZONE))[ZONE].vanished == (host(),)
+    clock.now += FORGET_AFTER_SECONDS
+    assert state.memory_of_search(search(CLIENT, ZONE)) == {ZONE: Memory()}
+    assert_nothing_held(state.snapshot())
+
+
+def test_changes_of_a_client(state: State) -> None:
+    """A client tells what changed as a zone does, and whose view it is."""
+    configure(state, {}, clients={CLIENT: client_settings()})
+    assert state.apply_client(client_check(zone_check(published()))) == []
+    status, vanished = state.apply_client(client_check(zone_check(gone())))
+    assert (status.event, vanished.event) == ("srv lookup status changed", "srv record vanished")
+    assert {change.fields["client"] for change in (status, vanished)} == {CLIENT}
+    assert {change.fields["dns_zone"] for change in (status, vanished)} == {ZONE}
+
+
+def test_readiness_waits_for_clients(state: State) -> None:
+    """The state is not ready before every suffix of every client has been checked."""
+    configure(state, clients={**BRANCH, "head": client_settings()})
+    state.apply_zone(zone_check(published()))
+    state.apply_client(found_in_second())
+    assert not state.is_ready()
+    state.apply_client(client_check(zone_check(published()), client="head"))
+    assert state.is_ready()
+
+
+def test_lookups_of_a_client_are_timed(state: State) -> None:
+    """The lookups of clients count among the durations at a DNS server, like those of zones."""
+    clients = {CLIENT: client_settings(servers=[OTHER_SERVER]), "head": client_settings(*SUFFIXES)}
+    configure(state, clients=clients)
+    assert dict(state.snapshot().lookup_durations) == {SERVER: Histogram(), OTHER_SERVER: Histogram()}
+    state.apply_zone(zone_check(published()))
+    state.apply_client(client_check(zone_check(at_server(OTHER_SERVER, answer()))))
+    in_two = [zone_check(at_server(SERVER, answer()), zone=suffix) for suffix in SUFFIXES]
+    state.apply_client(client_check(*in_two, client="head"))
+    counts = {label: sum(found.counts) for label, found in state.snapshot().lookup_durations}
+    assert counts == {SERVER: 3, OTHER_SERVER: 1}
+    configure(state)
+    assert [label for label, _ in state.snapshot().lookup_durations] == [SERVER]
+
+
+def test_probes_beyond_the_handshake(state: State) -> None:
+    """A snapshot tells whether probes go beyond the handshake, as configured."""
+    assert state.snapshot().rpc_bind
+    configure(state, rpc_bind=False)
+    assert not state.snapshot().rpc_bind
 
 
 # --- Targets and endpoints
@@ -628,13 +1008,13 @@ def test_static_host(state: State, target: str, dns_server: str) -> None:
     one = host(target)
     configure(state, hosts=[one])
     snapshot = state.snapshot()
-    assert snapshot.static_hosts == ((one, None),)
+    assert snapshot.static_hosts == (static_host_view(one),)
     assert_nothing_held(snapshot)
     assert state.memory_of_host(one) == Memory()
 
     state.apply_host(host_check(one, ADDRESS, dns_server=dns_server, at=7.0))
     snapshot = state.snapshot()
-    assert snapshot.static_hosts == ((one, 7.0),)
+    assert snapshot.static_hosts == (static_host_view(one, dns_server, last_check=7.0),)
     assert snapshot.hosts == (one,)
     assert endpoints_in(snapshot) == {endpoint(target)}
     assert targets_in(snapshot) == {(dns_server, target)}
@@ -649,6 +1029,16 @@ def test_static_host(state: State, target: str, dns_server: str) -> None:
     assert state.memory_of_host(one) == Memory()
     assert state.apply_host(host_check(one, ADDRESS)) == []
     assert state.snapshot() == snapshot
+
+
+def test_servers_of_a_static_host(state: State) -> None:
+    """A static host shows the DNS servers that were asked for its name last, in order."""
+    one = host("kms-dr")
+    configure(state, hosts=[one])
+    for asked in ([OTHER_SERVER, SERVER], [SERVER]):
+        state.apply_host(host_check(one, targets={label: addresses("kms-dr", ADDRESS) for label in asked}))
+        [view] = state.snapshot().static_hosts
+        assert view.dns_servers == tuple(sorted(asked))
 
 
 def test_host_that_is_static_and_published(state: State) -> None:
@@ -752,6 +1142,31 @@ def test_snapshot_stays_as_it_was(state: State, clock: Clock) -> None:
 NAMES = st.sampled_from(["a", "b", "c", "."])
 LABELS = ("s1", "s2")
 ZONES = ("z1", "z2")
+CLIENTS = ("c1", "c2")
+SERVERS = st.lists(st.sampled_from(LABELS), min_size=1, unique=True)
+EXPECTED = st.none() | st.frozensets(st.sampled_from("abc")).map(
+    lambda names: tuple(host(name, 1) for name in sorted(names))
+)
+
+Place = tuple[str, str | None]
+"""A zone of its own, or a suffix that a client searches."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is configured."""
+
+    zones: Mapping[str, ZoneSettings] = field(default_factory=dict)
+    clients: Mapping[str, ClientSettings] = field(default_factory=dict)
+    hosts: tuple[Host, ...] = ()
+
+    def places(self) -> Mapping[Place, ZoneSettings]:
+        """List all that is looked up."""
+        return {(name, None): settings for name, settings in self.zones.items()} | {
+            (suffix, name): zone_settings(*client.dns_servers)
+            for name, client in self.clients.items()
+            for suffix in client.suffixes
+        }
 
 
 @dataclass
@@ -773,17 +1188,32 @@ class Reckoning:
         self.records = {label: found for label, found in self.records.items() if label in servers}
         self.last = tuple(server for server in self.last if server.dns_server in servers)
 
-    def published(self) -> frozenset[Host]:
-        """Tell what is published."""
-        return frozenset().union(*self.records.values())
+    def published(self) -> frozenset[Host] | None:
+        """Tell what is published, None while nobody said."""
+        return frozenset().union(*self.records.values()) if self.records else None
 
-    def led_to(self, vanished: frozenset[Host] = frozenset()) -> set[Endpoint]:
+    def led_to(self, unpublished: frozenset[Host] = frozenset()) -> set[Endpoint]:
         """Tell which endpoints the last check led to."""
         found: set[Endpoint] = set()
         for server in self.last:
             published = self.records.get(server.dns_server, frozenset())
-            found |= endpoints_of(published | vanished, server.targets)
+            found |= endpoints_of(published | unpublished, server.targets)
         return found
+
+
+@st.composite
+def watches(draw: st.DrawFn) -> Watch:
+    """Draw any configuration."""
+    zones = draw(st.dictionaries(st.sampled_from(ZONES), st.tuples(SERVERS, EXPECTED)))
+    suffixes = st.lists(st.sampled_from(ZONES), min_size=1, unique=True)
+    clients = draw(st.dictionaries(st.sampled_from(CLIENTS), st.tuples(SERVERS, suffixes)))
+    return Watch(
+        zones={name: zone_settings(*servers, expected=wanted) for name, (servers, wanted) in zones.items()},
+        clients={
+            name: client_settings(*searched, servers=servers) for name, (servers, searched) in clients.items()
+        },
+        hosts=tuple(host(name, 1) for name in draw(st.frozensets(st.sampled_from("ab")))),
+    )
 
 
 @st.composite
@@ -810,34 +1240,44 @@ def test_any_sequence_of_events(data: st.DataObject) -> None:
     """After any sequence of checks and configurations, all that is shown is led to by something."""
     clock = Clock()
     state = State(monotonic=clock)
-    watched: Mapping[str, tuple[str, ...]] = {}
-    static: tuple[Host, ...] = ()
-    zones: dict[str, Reckoning] = {}
+    watch = Watch()
+    places: dict[Place, Reckoning] = {}
     hosts: dict[Host, TargetLookup] = {}
+    seen: set[Endpoint] = set()
     for number in range(data.draw(st.integers(1, 12), label="events")):
         clock.now += data.draw(st.sampled_from([0.0, 1.0, FORGET_AFTER_SECONDS / 2, FORGET_AFTER_SECONDS]))
-        event = data.draw(st.sampled_from(["configure", "zone", "zone", "zone", "host"]))
+        event = data.draw(st.sampled_from(["configure", "zone", "zone", "zone", "client", "client", "host"]))
         if event == "configure":
-            servers = st.lists(st.sampled_from(LABELS), min_size=1, unique=True).map(tuple)
-            watched = data.draw(st.dictionaries(st.sampled_from(ZONES), servers))
-            static = tuple(host(name, 1) for name in data.draw(st.frozensets(st.sampled_from("ab"))))
-            configure(state, {name: zone_settings(*found) for name, found in watched.items()}, hosts=static)
-            zones = {name: reckoning for name, reckoning in zones.items() if name in watched}
-            for name, reckoning in zones.items():
-                reckoning.drop_all_but(watched[name])
-            hosts = {one: lookup for one, lookup in hosts.items() if one in static}
+            watch = data.draw(watches())
+            configure(state, watch.zones, clients=watch.clients, hosts=watch.hosts)
+            wanted = watch.places()
+            places = {place: reckoning for place, reckoning in places.items() if place in wanted}
+            for place, reckoning in places.items():
+                reckoning.drop_all_but(wanted[place].dns_servers)
+            hosts = {one: lookup for one, lookup in hosts.items() if one in watch.hosts}
         elif event == "zone":
             name = data.draw(st.sampled_from(ZONES))
-            check = data.draw(checks(name, watched.get(name, LABELS), number))
+            servers = watch.zones[name].dns_servers if name in watch.zones else LABELS
+            check = data.draw(checks(name, servers, number))
             state.apply_zone(check)
-            if name in watched:
-                zones.setdefault(name, Reckoning()).after(check)
-        elif static:
-            one = data.draw(st.sampled_from(static))
-            found = data.draw(st.lists(st.sampled_from("123"), unique=True))
-            state.apply_host(host_check(one, *found, dns_server="s1", at=number))
-            hosts[one] = addresses(one.target, *found)
-        assert_consistent(state, watched, zones, hosts)
+            if name in watch.zones:
+                places.setdefault((name, None), Reckoning()).after(check)
+                seen |= {result.endpoint for result in check.probes}
+        elif event == "client":
+            name = data.draw(st.sampled_from(CLIENTS))
+            client = watch.clients.get(name, client_settings(*ZONES, servers=LABELS))
+            found = [data.draw(checks(each, client.dns_servers, number)) for each in client.suffixes]
+            state.apply_client(client_check(*found, client=name))
+            for check in found if name in watch.clients else ():
+                places.setdefault((check.zone, name), Reckoning()).after(check)
+                seen |= {result.endpoint for result in check.probes}
+        elif watch.hosts:
+            one = data.draw(st.sampled_from(watch.hosts))
+            literals = data.draw(st.lists(st.sampled_from("123"), unique=True))
+            state.apply_host(host_check(one, *literals, dns_server="s1", at=number))
+            hosts[one] = addresses(one.target, *literals)
+            seen |= endpoints_of([one], [hosts[one]])
+        assert_consistent(state, watch, places, hosts, seen)
     configure(state, {})
     snapshot = state.snapshot()
     assert snapshot == Snapshot(exporter=snapshot.exporter)
@@ -846,46 +1286,62 @@ def test_any_sequence_of_events(data: st.DataObject) -> None:
 
 def assert_consistent(
     state: State,
-    watched: Mapping[str, tuple[str, ...]],
-    zones: Mapping[str, Reckoning],
+    watch: Watch,
+    places: Mapping[Place, Reckoning],
     static: Mapping[Host, TargetLookup],
+    seen: set[Endpoint],
 ) -> None:
-    """Hold a snapshot against what an outsider knows."""
+    """Hold a snapshot against what an outsider knows; `seen` has the endpoints with a result."""
     snapshot = state.snapshot()
-    assert {zone.zone for zone in snapshot.zones} == watched.keys()
+    assert [zone.zone for zone in snapshot.zones] == [*watch.zones]
+    assert {client.client: tuple(s.zone for s in client.suffixes) for client in snapshot.clients} == {
+        name: client.suffixes for name, client in watch.clients.items()
+    }
+    shown: dict[Place, ZoneView] = {(zone.zone, None): zone for zone in snapshot.zones} | {
+        (zone.zone, client.client): zone for client in snapshot.clients for zone in client.suffixes
+    }
     led_to = set(endpoints_of(static, static.values()))
     wanted = set(static)
     at: set[tuple[str, str]] = {("s1", one.target) for one in static}
-    for zone in snapshot.zones:
-        known = zones.get(zone.zone, Reckoning())
-        assert {view.dns_server for view in zone.servers} == set(watched[zone.zone])
-        assert zone.published == known.published()
-        assert not zone.published & zone.vanished
+    for place, configured in watch.places().items():
+        zone, known = shown[place], places.get(place, Reckoning())
+        published = known.published()
+        expected = frozenset(configured.expected or ())
+        assert {view.dns_server for view in zone.servers} == set(configured.dns_servers)
+        assert zone.published == published
+        assert not (published or frozenset()) & zone.vanished
         assert len(zone.vanished) <= 3
-        hosts = frozenset(one for one in zone.published | zone.vanished if one.target != ".")
+        assert zone.missing == (frozenset() if published is None else expected - published)
+        unpublished = (zone.vanished | expected) - (published or frozenset())
+        hosts = frozenset(one for one in (published or frozenset()) | unpublished if one.target != ".")
         wanted |= hosts
-        led_to |= known.led_to(zone.vanished)
-        at |= {(label, one.target) for label in watched[zone.zone] for one in hosts}
+        led_to |= known.led_to(unpublished)
+        at |= {(label, one.target) for label in configured.dns_servers for one in hosts}
     assert set(snapshot.hosts) == wanted
-    assert endpoints_in(snapshot) == led_to
+    seen &= led_to  # what nobody leads to any more is forgotten at once
+    assert endpoints_in(snapshot) == seen
     assert targets_in(snapshot) <= at
     assert len(snapshot.endpoints) == len(endpoints_in(snapshot))
     assert len(snapshot.targets) == len(targets_in(snapshot))
     assert {label for label, _ in snapshot.lookup_durations} == {
-        s for found in watched.values() for s in found
+        label for configured in watch.places().values() for label in configured.dns_servers
     }
     assert_counts(state)
 
 
+def tables(state: State) -> list[HeldTable[Any, Any]]:
+    """List the tables; what is left behind in them is not to be seen from outside."""
+    return [*vars(state._holdings).values(), state._zones.lookup_durations]
+
+
 def table_sizes(state: State) -> list[tuple[int, int]]:
-    """Tell how many keys and owners each table has; what is left behind is not to be seen from outside."""
-    tables = (*vars(state._holdings).values(), state._lookup_durations)
-    return [(len(table._holders), len(table._held)) for table in tables]
+    """Tell how many keys and owners each table has."""
+    return [(len(table._holders), len(table._held)) for table in tables(state)]
 
 
 def assert_counts(state: State) -> None:
     """See that every table counts exactly the owners that hold a key."""
-    for table in (*vars(state._holdings).values(), state._lookup_durations):
+    for table in tables(state):
         held = [key for keys in table._held.values() for key in keys]
         assert sum(table._holders.values()) == len(held)
         assert set(table._values) <= set(table._holders) == set(held)

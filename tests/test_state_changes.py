@@ -1,5 +1,7 @@
 """Tests of what counts as a change of state, and so gets a line in the log."""
 
+from dataclasses import replace
+
 import pytest
 
 from exporter.model import LookupStatus, ProbeFailure, TargetLookup
@@ -95,6 +97,13 @@ def vanished(one: Fields) -> Change:
 def test_server_changes(before: ServerView | None, after: ServerView, changes: list[Change]) -> None:
     """A zone at a DNS server gives a line for a new status and for each record that comes or goes."""
     assert list(server_changes(ZONE, before, after)) == changes
+
+
+def test_server_changes_of_a_client() -> None:
+    """What a kind of client finds in a suffix says so; that is all the difference."""
+    ours = list(server_changes(ZONE, TWO, EMPTY))
+    theirs = list(server_changes(ZONE, TWO, EMPTY, client="branch"))
+    assert theirs == [replace(change, fields={**change.fields, "client": "branch"}) for change in ours]
 
 
 RESOLVED = addresses(TARGET, ADDRESS)
