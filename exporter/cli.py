@@ -7,13 +7,12 @@ of its own, and 3 for that.
 
 import argparse
 import asyncio
+import logging
 import re
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
-
-import structlog
 
 from exporter.build import read_build_info
 from exporter.logs import LogFormat, LogLevel, configure_logging
@@ -201,8 +200,8 @@ def _check(options: argparse.Namespace) -> int:
     anything = options.config_file is None and options.names
     try:
         return check(None if anything else _source(options.config_file), request)
-    except Exception:  # noqa: BLE001 (a bug must not pass for `degraded`)
-        structlog.get_logger(__name__).exception("internal error")
+    except Exception:
+        logging.getLogger(__name__).exception("internal error")
         return _UNUSABLE
 
 
@@ -236,6 +235,8 @@ def _check_source(source: "Source") -> int:
 def _serve(
     options: argparse.Namespace, service: Callable[[Sequence[tuple[str, int]]], Coroutine[Any, Any, None]]
 ) -> int:
+    import structlog  # noqa: PLC0415
+
     from exporter.app import StartError  # noqa: PLC0415
     from exporter.config import ConfigError  # noqa: PLC0415
 

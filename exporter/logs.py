@@ -7,9 +7,10 @@ the particulars are fields, so lines can be counted; text from DNS arrives here 
 import enum
 import logging
 import sys
+from typing import TYPE_CHECKING
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 
 class LogFormat(enum.StrEnum):
@@ -38,6 +39,8 @@ _LEVELS = {
 
 def configure_logging(*, level: LogLevel, form: LogFormat) -> None:
     """Send every line of this process, ours and the libraries', to standard error in one form."""
+    import structlog  # noqa: PLC0415 (it is slow to import, and `--version` logs nothing)
+
     shared: list[Processor] = [
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.stdlib.add_log_level,
@@ -70,7 +73,9 @@ def configure_logging(*, level: LogLevel, form: LogFormat) -> None:
     )
 
 
-def _renderer(form: LogFormat) -> Processor:
+def _renderer(form: LogFormat) -> "Processor":
+    import structlog  # noqa: PLC0415 (as above)
+
     if form is LogFormat.JSON:
         return structlog.processors.JSONRenderer()
     render = structlog.processors.LogfmtRenderer(key_order=["ts", "level", "event"])
@@ -84,5 +89,5 @@ def _printable(line: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
 
 
-def _without_empty_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _without_empty_fields(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
     return {key: value for key, value in event.items() if value is not None}

@@ -186,13 +186,15 @@ class SrvLookup:
     """What one DNS server answered when asked for the SRV records of a zone.
 
     `record_count` counts the answer as it came, `records` holds those that are well formed and
-    within the limits, sorted. `ttl_seconds` is the smallest TTL of a positive answer. `fingerprint` tells
+    within the limits, sorted; `portless` are those that name port 0, to which nothing can connect, within the
+    same limit. `ttl_seconds` is the smallest TTL of a positive answer. `fingerprint` tells
     whether two answers hold the same set of records, those left out of `records` included.
     """
 
     status: LookupStatus
     duration_seconds: float
     records: tuple[Record, ...] = ()
+    portless: tuple[Record, ...] = ()
     record_count: int = 0
     ttl_seconds: int | None = None
     authoritative: bool | None = None

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from rich.console import Console
 
@@ -20,7 +20,7 @@ from exporter.checks import Checker
 from exporter.config import Config, ConfigError, Zone, parse_duration, parse_host, parse_server, parse_zone
 from exporter.model import KMS_PORT, Host, is_address
 from exporter.reload import Source
-from exporter.report import Report, Status, make_report
+from exporter.report import Status, make_report
 from exporter.report.machine import as_json, as_nagios, nagios_line
 from exporter.report.text import write_text
 from exporter.state import Snapshot, State
@@ -63,20 +63,18 @@ def check(source: Source | None, request: Request) -> Status:
     try:
         config, hosts = narrow(_load(source), request)
     except RequestError as error:
-        _complain(error, request.form)
-        return Status.UNKNOWN
+        return _complain(error, request.form)
     with _progress() as progress:
         snapshot = asyncio.run(look(config, progress))
     report = make_report(snapshot, hosts=hosts)
-    try:
-        _print(report, request.form)
-    except BrokenPipeError:  # the reader has seen enough, and the status tells the rest
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        sys.stderr.write(f"cannot print the report: {error.strerror}\n")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Status.UNKNOWN
-    return report.status
+    match request.form:
+        case Form.TEXT:
+            printed = _print(lambda stream: write_text(report, stream))
+        case Form.JSON:
+            printed = _print(lambda stream: stream.write(as_json(report) + "\n"))
+        case Form.NAGIOS:
+            printed = _print(lambda stream: stream.write(as_nagios(report) + "\n"))
+    return report.status if printed else Status.UNKNOWN
 
 
 def narrow(config: Config, request: Request) -> tuple[Config, frozenset[Host]]:
@@ -143,29 +141,40 @@ def _load(source: Source | None) -> Config:
 @contextlib.contextmanager
 def _progress() -> Iterator[Progress]:
     """Show on standard error how far it has got, where somebody is there to see it."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
-    with console.status("Checking") as status:
+    with Console(stderr=True).status("Checking") as status:
         yield lambda done, total: status.update(f"{done} of {total} checked")
 
 
-def _print(report: Report, form: Form) -> None:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a client may have any name
-    if form is Form.TEXT:
-        write_text(report, sys.stdout)
-    else:
-        sys.stdout.write((as_json if form is Form.JSON else as_nagios)(report) + "\n")
-    sys.stdout.flush()
+def _print(write: Callable[[TextIO], object]) -> bool:
+    """Write to standard output, and tell whether that was possible; a reader that has gone wants no more."""
+    stream = sys.stdout
+    if stream is None:  # what Python makes of one that is closed
+        sys.stderr.write("cannot print: standard output is closed\n")
+        return False
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # a client may have any name
+    try:
+        write(stream)
+        stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or the flush at the end would fail again
+        if isinstance(error, BrokenPipeError):
+            return True
+        sys.stderr.write(f"cannot print: {error.strerror}\n")
+        return False
+    return True
 
 
-def _complain(error: RequestError, form: Form) -> None:
+def _complain(error: RequestError, form: Form) -> Status:
     if form is Form.NAGIOS:  # which shows standard output only
-        sys.stdout.write(nagios_line(Status.UNKNOWN, "; ".join(str(error).splitlines())) + "\n")
-    else:
+        line = nagios_line(Status.UNKNOWN, "; ".join(str(error).splitlines()))
+        _print(lambda stream: stream.write(f"{line}\n"))
+    elif sys.stderr:
         sys.stderr.write(f"{error}\n")
+    return Status.UNKNOWN
 
 
 async def look(config: Config, progress: Progress) -> Snapshot:

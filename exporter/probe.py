@@ -10,6 +10,7 @@ because a clock in user space also measures the event loop.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import struct
@@ -116,13 +117,16 @@ async def _bind(sock: socket.socket, timeout_seconds: float) -> tuple[ProbeFailu
 
     Follows C706, 12.6.4: https://pubs.opengroup.org/onlinepubs/9629399/chap12.htm.
     """
+    with contextlib.suppress(OSError):  # a kernel that tells no times
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_seconds
     try:
-        async with asyncio.timeout(timeout_seconds):
-            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-            sent, start = time.time(), time.perf_counter()
-            await asyncio.get_running_loop().sock_sendall(sock, rpc.BIND)
-            answer, arrived = await _receive_answer(sock)
-            elapsed_seconds = time.perf_counter() - start
+        sent, start = time.time(), time.perf_counter()
+        async with asyncio.timeout_at(deadline):
+            await loop.sock_sendall(sock, rpc.BIND)
+        answer, arrived = await _receive_answer(sock, deadline)
+        elapsed_seconds = time.perf_counter() - start
     except OSError as error:
         return classify_bind(error), None
     failure = rpc.judge(answer) if answer else ProbeFailure.RPC_CLOSED
@@ -133,17 +137,19 @@ async def _bind(sock: socket.socket, timeout_seconds: float) -> tuple[ProbeFailu
     return None, elapsed_seconds
 
 
-async def _receive_answer(sock: socket.socket) -> tuple[bytes | None, float | None]:
+async def _receive_answer(sock: socket.socket, deadline: float) -> tuple[bytes | None, float | None]:
     """Receive one fragment, or as much of something else as shows that it is none; None if it ends early.
 
-    Gives also when the last of it arrived, in Unix time, where the kernel tells.
+    Gives also when the last of it arrived, in Unix time, where the kernel tells. What is there at the
+    deadline, in loop time, still counts: it may be this process that is late. Raises TimeoutError when
+    more is needed.
     """
     received, arrived = b"", None
     while missing := rpc.bytes_missing(received):
-        await _readable(sock)
         try:
             part, ancillary, _, _ = sock.recvmsg(missing, socket.CMSG_SPACE(_TIMESPEC.size))
-        except BlockingIOError:  # woken up for nothing
+        except BlockingIOError:
+            await _readable(sock, deadline)
             continue
         if not part:
             return None, None
@@ -152,13 +158,17 @@ async def _receive_answer(sock: socket.socket) -> tuple[bytes | None, float | No
     return received, arrived
 
 
-async def _readable(sock: socket.socket) -> None:
-    """Wait until there is something to receive."""
+async def _readable(sock: socket.socket, deadline: float) -> None:
+    """Wait until there is something to receive, or it is the deadline; raises TimeoutError beyond that."""
     loop = asyncio.get_running_loop()
+    if loop.time() >= deadline:
+        raise TimeoutError
     readable = loop.create_future()
     loop.add_reader(sock, lambda: None if readable.done() else readable.set_result(None))
     try:
-        await readable
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await readable
     finally:
         loop.remove_reader(sock)
 

@@ -111,6 +111,7 @@ def _cross_check(document: Document) -> Iterator[tuple[Path, str]]:
     for key, parse in _NAMED.items():
         yield from _repeated(document, _names(document, key), parse)
     yield from _label_keys(document, _items(document, "zones"))
+    yield from _too_many_expected(document)
 
 
 def _timeout(data: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
@@ -179,6 +180,17 @@ def _names(document: Document, key: str) -> Items:
         for path, item in _items(document, key)
         if isinstance(item, dict) and "name" in item
     ]
+
+
+def _too_many_expected(document: Document) -> Iterator[tuple[Path, str]]:
+    """What is cut off an answer looks as if it was missing."""
+    data = document.data if isinstance(document.data, dict) else {}
+    limits = data.get("limits")
+    limit = limits.get("records_per_zone") if isinstance(limits, dict) else None
+    limit = limit if isinstance(limit, int) else Limits().records_per_zone
+    for path, _ in _items(document, "zones"):
+        if len(_items(document, *path, "expected")) > limit:
+            yield (*path, "expected"), f"has more hosts than limits.records_per_zone, which is {limit}"
 
 
 def _items(document: Document, *path: str | int) -> Items:

@@ -172,6 +172,9 @@ def parse_zone(text: str) -> str:
     if is_address(name):
         msg = "is an IP address, not a domain name"
         raise ValueError(msg)
+    if _ENDS_IN_NUMBER.fullmatch(name):
+        msg = "ends in a number, as no domain name does"
+        raise ValueError(msg)
     return name
 
 

@@ -11,12 +11,12 @@ same of the same observations.
 | selection | the chance that its first attempt works |
 | profiles | which of several suffixes a client ends up with |
 | ladder | the same, rung by rung, for people |
-| advice | what to do next |
+| advice, repairs | what to do next |
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from exporter.diagnosis.advice import NextStep, Place, advise, advise_static, remark
+from exporter.diagnosis.advice import advise, advise_static, remark
 from exporter.diagnosis.errors import Certainty, ErrorCode, LikelyError, likely_error
 from exporter.diagnosis.findings import (
     ClientDiagnosis,
@@ -27,9 +27,10 @@ from exporter.diagnosis.findings import (
 )
 from exporter.diagnosis.ladder import Mark, Rung, show_milliseconds, static_ladder, zone_ladder
 from exporter.diagnosis.profiles import SuffixSight, deciding_suffix
+from exporter.diagnosis.repairs import NextStep, Place
 from exporter.diagnosis.selection import Selection, first_attempt
 from exporter.diagnosis.verdicts import HostSight, Verdict, judge
-from exporter.model import NOT_AVAILABLE, Endpoint, Host, ProbeResult, SrvLookup, TargetLookup
+from exporter.model import NOT_AVAILABLE, Endpoint, Host, LookupStatus, ProbeResult, SrvLookup, TargetLookup
 from exporter.state import ClientView, ServerView, Snapshot, StaticHostView, ZoneView
 
 __all__ = [
@@ -89,28 +90,28 @@ class _Sights:
 
 
 def _zone(view: ZoneView, sights: _Sights) -> ZoneDiagnosis:
-    absent = sorted(host for host in view.vanished | view.missing if host.target != NOT_AVAILABLE)
     return ZoneDiagnosis(
         view=view,
         servers=tuple(
-            _server(server, server.lookup, absent, sights) for server in view.servers if server.lookup
+            _server(server, server.lookup, view, sights) for server in view.servers if server.lookup
         ),
         agree=_agree(server.lookup for server in view.servers if server.lookup),
     )
 
 
-def _server(
-    server: ServerView, lookup: SrvLookup, absent: Sequence[Host], sights: _Sights
-) -> ServerDiagnosis:
+def _server(server: ServerView, lookup: SrvLookup, zone: ZoneView, sights: _Sights) -> ServerDiagnosis:
     records = server.records or ()
     hosts = sights.of((r.host for r in records if r.target != NOT_AVAILABLE), server.dns_server)
+    absent = sorted(host for host in zone.vanished | zone.missing if host.target != NOT_AVAILABLE)
     verdict = judge(lookup, hosts)
+    works = {sight.host: sight.works for sight in hosts}
     return ServerDiagnosis(
         dns_server=server.dns_server,
         lookup=lookup,
         verdict=verdict,
+        as_expected=zone.expected == frozenset() and verdict in {Verdict.SRV_MISSING, Verdict.SRV_DECLINED},
         error=likely_error(verdict, lookup.status),
-        first_attempt=first_attempt(lookup.records, {sight.host: sight.works for sight in hosts}),
+        first_attempt=first_attempt((*lookup.records, *lookup.portless), works),
         hosts=hosts,
         absent=sights.of(absent, server.dns_server),
     )
@@ -137,17 +138,16 @@ def _client(view: ClientView, sights: _Sights) -> Iterator[ClientDiagnosis]:
     for label in dict.fromkeys(server.dns_server for suffix in suffixes for server in suffix.servers):
         deciding = deciding_suffix([_suffix_at(label, suffix) for suffix in suffixes])
         if deciding:
+            won = deciding.server.lookup.status is LookupStatus.OK
             yield ClientDiagnosis(
                 client=view.client,
                 dns_server=label,
-                verdict=deciding.verdict,
-                dns_zone=deciding.dns_zone if deciding.has_records else None,
-                error=likely_error(deciding.verdict, deciding.lookup.status),
+                dns_zone=deciding.zone.view.zone if won else None,
+                zone=deciding.zone,
+                server=deciding.server,
             )
 
 
-def _suffix_at(dns_server: str, suffix: ZoneDiagnosis) -> SuffixSight | None:
-    for server in suffix.servers:
-        if server.dns_server == dns_server:
-            return SuffixSight(dns_zone=suffix.view.zone, lookup=server.lookup, verdict=server.verdict)
-    return None
+def _suffix_at(dns_server: str, zone: ZoneDiagnosis) -> SuffixSight | None:
+    server = next((server for server in zone.servers if server.dns_server == dns_server), None)
+    return SuffixSight(zone=zone, server=server) if server else None

@@ -14,13 +14,15 @@ from exporter.state import ZoneView
 class ServerDiagnosis:
     """A zone at one DNS server: the last lookup, and what a client meets that uses this server.
 
-    `hosts` are those of the last usable answer, in the order of its records; while lookups fail they are
-    older than `lookup`. `absent` are those that were or should be published, and nowhere are.
+    `as_expected` says that nothing is published and that nothing should be. `hosts` are those of the last
+    usable answer, in the order of its records; while lookups fail they are older than `lookup`. `absent` are
+    those that were or should be published, and nowhere are.
     """
 
     dns_server: str
     lookup: SrvLookup
     verdict: Verdict
+    as_expected: bool
     error: LikelyError | None
     first_attempt: Mapping[Selection, float]
     hosts: tuple[HostSight, ...]
@@ -51,13 +53,27 @@ class StaticDiagnosis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientDiagnosis:
-    """A kind of client at one of its DNS servers; `dns_zone` is the suffix that won, None if none did."""
+    """A kind of client at one of its DNS servers.
+
+    `dns_zone` is the suffix that won, None if none did. `server` of `zone` is the suffix that decided, be it
+    the one that won or one whose failure shows.
+    """
 
     client: str
     dns_server: str
-    verdict: Verdict
     dns_zone: str | None
-    error: LikelyError | None
+    zone: ZoneDiagnosis
+    server: ServerDiagnosis
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the client meets: the verdict on the suffix that decided."""
+        return self.server.verdict
+
+    @property
+    def error(self) -> LikelyError | None:
+        """What the client is likely to show."""
+        return self.server.error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,28 +1,21 @@
 """What a kind of client meets that searches several suffixes: the first with records wins.
 
-Pure functions. The order of suffixes is the client's own: its primary suffix or domain, then its search list
+Pure. The order of suffixes is the client's own: its primary suffix or domain, then its search list
 (KB 929826).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from exporter.diagnosis.verdicts import Verdict
-from exporter.model import LookupStatus, SrvLookup
+from exporter.diagnosis.findings import ServerDiagnosis, ZoneDiagnosis
+from exporter.model import LookupStatus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SuffixSight:
-    """One suffix at one DNS server: the lookup there, and the verdict on it."""
+class SuffixSight(NamedTuple):
+    """One suffix at one DNS server."""
 
-    dns_zone: str
-    lookup: SrvLookup
-    verdict: Verdict
-
-    @property
-    def has_records(self) -> bool:
-        """Whether a client stops searching here."""
-        return self.lookup.status is LookupStatus.OK
+    zone: ZoneDiagnosis
+    server: ServerDiagnosis
 
 
 def deciding_suffix(suffixes: Sequence[SuffixSight | None]) -> SuffixSight | None:
@@ -33,7 +26,7 @@ def deciding_suffix(suffixes: Sequence[SuffixSight | None]) -> SuffixSight | Non
     """
     skipped: list[SuffixSight] = []
     for sight in suffixes:
-        if sight is None or sight.has_records:
+        if sight is None or sight.server.lookup.status is LookupStatus.OK:
             return sight
         skipped.append(sight)
-    return next((sight for sight in skipped if not sight.lookup.status.usable), skipped[0])
+    return next((sight for sight in skipped if not sight.server.lookup.status.usable), skipped[0])

@@ -97,17 +97,15 @@ class HostSight:
 def judge(lookup: SrvLookup, hosts: Sequence[HostSight]) -> Verdict:
     """Give the verdict of a zone at one DNS server, `hosts` being those that its records name.
 
-    Records that name nothing to connect to, for their port is 0, count as a closed port.
+    A record that names nothing to connect to, for its port is 0, counts as a host whose port is closed.
     """
     if not lookup.status.usable:
         return Verdict.DNS_FAILED
     if lookup.status is not LookupStatus.OK:
         return Verdict.SRV_MISSING
-    if not lookup.records:
-        return Verdict.PORT_CLOSED
-    if all(record.target == NOT_AVAILABLE for record in lookup.records):
+    if not lookup.portless and all(record.target == NOT_AVAILABLE for record in lookup.records):
         return Verdict.SRV_DECLINED
-    verdicts = {host.verdict for host in hosts}
+    verdicts = {host.verdict for host in hosts} | {Verdict.PORT_CLOSED for _ in lookup.portless}
     if verdicts == {Verdict.OK}:
         return Verdict.OK
     return Verdict.DEGRADED if Verdict.OK in verdicts else _furthest(verdicts)

@@ -91,6 +91,7 @@ def read_srv(
         status=status,
         duration_seconds=duration_seconds,
         records=tuple(sorted(kept)),
+        portless=tuple(sorted(found - valid)[:limit]),
         record_count=len(found),
         ttl_seconds=chain.minimum_ttl,
         authoritative=bool(answer.flags & dns.flags.AA),

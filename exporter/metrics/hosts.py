@@ -14,7 +14,7 @@ def host_families(snapshot: Snapshot, *, note: str) -> Iterator[Metric]:
     """Show the targets' addresses, the endpoints, and the hosts; `note` is for the help of the probes."""
     yield from _targets(snapshot.targets)
     yield from _endpoints(snapshot.endpoints, note=note)
-    yield from _hosts(snapshot)
+    yield from _hosts(snapshot, note=note)
 
 
 def _targets(targets: Sequence[tuple[str, TargetLookup]]) -> Iterator[Metric]:
@@ -94,7 +94,7 @@ def _endpoint_labels(endpoint: Endpoint) -> tuple[str, str, str]:
     return endpoint.target, str(endpoint.port), endpoint.address
 
 
-def _hosts(snapshot: Snapshot) -> Iterator[Metric]:
+def _hosts(snapshot: Snapshot, *, note: str) -> Iterator[Metric]:
     up: defaultdict[Host, bool] = defaultdict(bool)
     for view in snapshot.endpoints:
         up[view.endpoint.host] |= view.last.up
@@ -103,11 +103,18 @@ def _hosts(snapshot: Snapshot) -> Iterator[Metric]:
         for zone in snapshot.zones
         if zone.published is not None
     }
+    without_address = {lookup.target for _, lookup in snapshot.targets}.difference(
+        lookup.target for _, lookup in snapshot.targets if lookup.probed
+    )
     yield gauge(
         "kms_host_up",
-        "1 when an endpoint of the host is up; 0 also when it has no address.",
+        f"1 when an endpoint of the host is up; 0 also when it has no address.{note}",
         HOST,
-        (((host.target, str(host.port)), float(up[host])) for host in snapshot.hosts),
+        (
+            ((host.target, str(host.port)), float(up.get(host, False)))
+            for host in snapshot.hosts
+            if host in up or host.target in without_address
+        ),
     )
     yield gauge(
         "kms_zone_hosts",

@@ -78,10 +78,12 @@ class StaticReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientReport:
-    """A kind of client through one DNS server."""
+    """A kind of client through one DNS server; ladder and steps are about the suffix that decided."""
 
     diagnosis: ClientDiagnosis
     status: Status
+    ladder: tuple[Rung, ...]
+    steps: tuple[NextStep, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,13 @@ def make_report(snapshot: Snapshot, *, hosts: Container[Host]) -> Report:
         if static.sight.host in hosts
     )
     clients = tuple(
-        ClientReport(diagnosis=client, status=status_of(client.verdict)) for client in diagnosis.clients
+        ClientReport(
+            diagnosis=client,
+            status=status_of(client.verdict),
+            ladder=zone_ladder(client.server, rpc_bind=rpc_bind),
+            steps=advise(client.server, client.zone, diagnosis.static_hosts),
+        )
+        for client in diagnosis.clients
     )
     return Report(
         status=worst(
@@ -148,13 +156,10 @@ def worst(statuses: Iterable[Status]) -> Status:
 
 
 def _zone(zone: ZoneDiagnosis, static: tuple[StaticDiagnosis, ...], *, rpc_bind: bool) -> ZoneReport:
-    nothing_expected = zone.view.expected == frozenset()
     servers = tuple(
         ServerReport(
             diagnosis=server,
-            status=Status.OK
-            if nothing_expected and server.verdict in {Verdict.SRV_MISSING, Verdict.SRV_DECLINED}
-            else status_of(server.verdict),
+            status=Status.OK if server.as_expected else status_of(server.verdict),
             ladder=zone_ladder(server, rpc_bind=rpc_bind),
             steps=advise(server, zone, static),
         )

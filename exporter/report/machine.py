@@ -98,6 +98,8 @@ def _client(client: ClientReport) -> dict[str, Any]:
         "verdict": found.verdict.value,
         "zone": found.dns_zone,
         "likely_error": _error(found.error),
+        "ladder": _ladder(client.ladder),
+        "next_steps": [_step(step) for step in client.steps],
     }
 
 
@@ -108,6 +110,7 @@ def _lookup(lookup: SrvLookup) -> dict[str, Any]:
         "authoritative": lookup.authoritative,
         "ttl_seconds": lookup.ttl_seconds,
         "soa_serial": lookup.soa_serial,
+        "record_count": lookup.record_count,
         "records": [_record(record) for record in lookup.records],
     }
 
@@ -153,6 +156,7 @@ def _error(error: LikelyError | None) -> dict[str, Any] | None:
         "symbol": error.shown.symbol,
         "certainty": error.certainty.value,
         "cause": {"code": error.cause.code, "symbol": error.cause.symbol} if error.cause else None,
+        "elsewhere": error.elsewhere,
     }
 
 
@@ -183,9 +187,10 @@ def _troubles(report: Report) -> Iterator[str]:
             bad.append((Status.DEGRADED, f"{name} differs between DNS servers"))
     for static in report.static_hosts:
         host = static.diagnosis.sight.host
-        bad.append((static.status, f"{host_port(host.target, host.port)} {static.diagnosis.verdict}"))
+        place = f" at {static.diagnosis.dns_server}" if static.diagnosis.dns_server else ""
+        bad.append((static.status, f"{host_port(host.target, host.port)} {static.diagnosis.verdict}{place}"))
     bad += [
-        (client.status, f"client {client.diagnosis.client} {client.diagnosis.verdict}")
+        (client.status, f"client {client.diagnosis.client} {_why(client.diagnosis.server)}")
         for client in report.clients
     ]
     order = (Status.FAILED, Status.DEGRADED, Status.UNKNOWN)

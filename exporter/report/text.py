@@ -25,7 +25,7 @@ from exporter.diagnosis import (
     show_milliseconds,
 )
 from exporter.model import ProbeResult, host_port
-from exporter.report import Report, ServerReport, StaticReport, Status, ZoneReport
+from exporter.report import ClientReport, Report, ServerReport, StaticReport, Status
 
 _WIDE = 1000  # for a pipe: who reads lines wants them whole
 _STYLES = {
@@ -49,7 +49,7 @@ _MEANINGS = {
     Verdict.SRV_DECLINED: "the service is declared not to be available",
     Verdict.TARGET_UNRESOLVABLE: "no host has an address",
     Verdict.PORT_FILTERED: "nothing comes back from the port",
-    Verdict.PORT_CLOSED: "the port refuses connections",
+    Verdict.PORT_CLOSED: "nothing listens on the port",
     Verdict.KMS_SILENT: "the port is open, but no service answers behind it",
     Verdict.NOT_KMS: "what answers on the port is not KMS",
     Verdict.UNKNOWN: "nobody could look",
@@ -63,7 +63,15 @@ def write_text(report: Report, stream: TextIO) -> None:
         _draw(report, console, console.encoding)
         return
     plain = io.StringIO()
-    console = Console(file=plain, width=_WIDE, no_color=True, highlight=False, markup=False, emoji=False)
+    console = Console(
+        file=plain,
+        width=_WIDE,
+        force_terminal=False,
+        no_color=True,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
     _draw(report, console, stream.encoding)
     stream.write("".join(f"{line.rstrip()}\n" for line in plain.getvalue().splitlines()))
 
@@ -71,35 +79,44 @@ def write_text(report: Report, stream: TextIO) -> None:
 def _draw(report: Report, console: Console, encoding: str | None) -> None:
     unicode = (encoding or "").lower().startswith("utf")
     for part in _parts(report, unicode=unicode):
-        console.print(part)
+        console.print(part, soft_wrap=isinstance(part, Text))  # a command is to be copied whole
 
 
 def _parts(report: Report, *, unicode: bool) -> Iterator[RenderableType]:
     """Give what to print, in order."""
     for zone in report.zones:
         for server in zone.servers:
-            yield from _server(zone, server, unicode=unicode)
+            title = f"{zone.diagnosis.view.zone} at {server.diagnosis.dns_server}"
+            yield from _server(title, server.diagnosis, server, unicode=unicode)
         if zone.remarks:
             yield Text(f"{zone.diagnosis.view.zone} is not as it should be", style="bold")
             yield from _steps(zone.remarks)
             yield Text()
     for static in report.static_hosts:
         yield from _static(static, unicode=unicode)
-    yield from _clients(report)
+    for client in report.clients:
+        yield from _client(client, unicode=unicode)
     yield from _summary(report)
 
 
-def _server(zone: ZoneReport, server: ServerReport, *, unicode: bool) -> Iterator[RenderableType]:
-    diagnosis = server.diagnosis
-    yield Text(f"{zone.diagnosis.view.zone} at {diagnosis.dns_server}", style="bold")
-    yield _ladder(server.ladder, unicode=unicode)
-    if diagnosis.lookup.records:
-        yield Padding(_records(diagnosis), (1, 0, 0, 2))
-    yield _verdict(diagnosis.verdict, server.status, _MEANINGS[diagnosis.verdict])
-    if server.status is not Status.OK:
-        yield from _error(diagnosis.error)
-    yield from _chances(diagnosis)
-    yield from _next(server.steps)
+def _server(
+    title: str,
+    server: ServerDiagnosis,
+    report: ServerReport | ClientReport,
+    *,
+    unicode: bool,
+) -> Iterator[RenderableType]:
+    yield Text(title, style="bold")
+    yield _ladder(report.ladder, unicode=unicode)
+    if server.lookup.records:
+        yield Padding(_records(server), (1, 0, 0, 2))
+    yield _verdict(server.verdict, report.status, _MEANINGS[server.verdict])
+    if server.as_expected:
+        yield Padding("Nothing is expected to be published here, so this is as it should be.", (0, 0, 0, 2))
+    else:
+        yield from _error(server.error)
+    yield from _chances(server)
+    yield from _next(report.steps)
     yield Text()
 
 
@@ -161,8 +178,11 @@ def _outcome(probe: ProbeResult | None) -> tuple[str, str]:
 
 
 def _verdict(verdict: Verdict, status: Status, meaning: str) -> RenderableType:
-    text = Text.assemble("Verdict: ", (verdict.value, _STYLES[status]), f", {meaning}")
-    return Padding(text, (1, 0, 0, 2))
+    return Padding(_verdict_text(verdict, status, meaning), (1, 0, 0, 2))
+
+
+def _verdict_text(verdict: Verdict, status: Status, meaning: str) -> Text:
+    return Text.assemble("Verdict: ", (verdict.value, _STYLES[status]), f", {meaning}")
 
 
 def _error(error: LikelyError | None) -> Iterator[RenderableType]:
@@ -177,13 +197,14 @@ def _error(error: LikelyError | None) -> Iterator[RenderableType]:
 
 
 def _chances(server: ServerDiagnosis) -> Iterator[RenderableType]:
-    chances = server.first_attempt
-    if Selection.RFC2782 in chances and server.verdict is Verdict.DEGRADED:
-        yield Padding(
-            f"First attempts that work: {chances[Selection.RFC2782]:.0%} by priority and weight, "
-            f"{chances[Selection.RANDOM]:.0%} of clients that take any record",
-            (0, 0, 0, 2),
-        )
+    """Show the chances of a first attempt where they differ between hosts."""
+    named = {
+        Selection.RFC2782: "by priority and weight",
+        Selection.RANDOM: "of clients that take any record",
+    }
+    known = [f"{chance:.0%} {named[selection]}" for selection, chance in server.first_attempt.items()]
+    if known and server.verdict.works and set(server.first_attempt.values()) != {1.0}:
+        yield Padding(f"First attempts that work: {', '.join(known)}", (0, 0, 0, 2))
 
 
 def _next(steps: Sequence[NextStep]) -> Iterator[RenderableType]:
@@ -196,20 +217,19 @@ def _steps(steps: Sequence[NextStep]) -> Iterator[RenderableType]:
     for step in steps:
         yield Padding(Text.assemble((f"[{step.place}] ", "dim"), step.text), (0, 0, 0, 4))
         for command in step.commands:
-            yield Padding(Text(command, style="cyan"), (0, 0, 0, 8))
+            yield Text(f"        {command}", style="cyan")
 
 
-def _clients(report: Report) -> Iterator[RenderableType]:
-    if not report.clients:
+def _client(client: ClientReport, *, unicode: bool) -> Iterator[RenderableType]:
+    """Show the suffix that decided, in full where the client is not served."""
+    found = client.diagnosis
+    where = found.dns_zone or f"no record, {found.zone.view.zone} decides"
+    title = f"client {found.client} at {found.dns_server}: {where}"
+    if client.status is not Status.OK:
+        yield from _server(title, found.server, client, unicode=unicode)
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("client", "DNS server", "zone", "verdict"):
-        table.add_column(heading, overflow="fold")
-    for client in report.clients:
-        found = client.diagnosis
-        verdict = Text(found.verdict.value, style=_STYLES[client.status])
-        table.add_row(found.client, found.dns_server, found.dns_zone or "none", verdict)
-    yield table
+    yield Text(title, style="bold")
+    yield Padding(_verdict_text(found.verdict, client.status, _MEANINGS[found.verdict]), (0, 0, 0, 2))
     yield Text()
 
 
