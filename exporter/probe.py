@@ -70,6 +70,8 @@ async def probe(
     try:
         with open_socket(endpoint.address, socket.SOCK_STREAM, source_address=source_address) as sock:
             address = socket_address(endpoint.address, endpoint.port)
+            if rpc_bind:
+                _ask_for_timestamps(sock)
             handshake = await _connect(sock, address, timeout_seconds)
             if rpc_bind and handshake.failure is None:
                 failure, rpc_bind_seconds = await _bind(sock, timeout_seconds)
@@ -117,8 +119,6 @@ async def _bind(sock: socket.socket, timeout_seconds: float) -> tuple[ProbeFailu
 
     Follows C706, 12.6.4: https://pubs.opengroup.org/onlinepubs/9629399/chap12.htm.
     """
-    with contextlib.suppress(OSError):  # a kernel that tells no times
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_seconds
     try:
@@ -171,6 +171,12 @@ async def _readable(sock: socket.socket, deadline: float) -> None:
                 await readable
     finally:
         loop.remove_reader(sock)
+
+
+def _ask_for_timestamps(sock: socket.socket) -> None:
+    """Let the kernel note when something arrives; where nobody else asked for that, it takes it a moment."""
+    with contextlib.suppress(OSError):  # a kernel that tells no times
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
 
 def _read_timestamp(ancillary: Iterable[tuple[int, int, bytes]]) -> float | None:

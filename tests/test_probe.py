@@ -459,10 +459,26 @@ def test_time_of_a_bind_with_a_blocked_event_loop() -> None:
             result = await probing
         return result, bind_seconds, time.perf_counter() - start
 
-    with listening() as listener:
+    with listening() as listener, stamping():
         result, bind_seconds, clock_seconds = run(scenario(listener))
     assert result.rpc_bind_seconds is not None
     assert 0 < result.rpc_bind_seconds <= bind_seconds <= clock_seconds - BLOCKED_SECONDS
+
+
+@contextlib.contextmanager
+def stamping() -> Iterator[None]:
+    """Have the kernel note when packets arrive, which it begins to do a moment after it was asked."""
+    with listening() as listener, socket.create_connection(listener.getsockname()) as client:
+        client.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
+        connection, _ = listener.accept()
+        with connection:
+
+            def is_stamped() -> bool | None:
+                connection.sendall(b"?")
+                return bool(client.recvmsg(1, 64)[1]) or None
+
+            wait_until(is_stamped, "what arrives is stamped")
+            yield
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from html.parser import HTMLParser
 from http import HTTPMethod, HTTPStatus
 
@@ -14,12 +14,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from exporter.build import BuildInfo
-from exporter.model import Host
+from exporter.model import Host, TargetLookup
 from exporter.state import Snapshot
 from exporter.web import Backend, make_application
 from exporter.web.exposition import accepts_gzip
 from exporter.web.listen import listen
-from tests.builders import host
+from tests.builders import addresses, host
 from tests.services import DEADLINE_SECONDS, need_ipv6
 
 TEXT = "text/plain"
@@ -334,6 +334,11 @@ def test_accepts_gzip(accept_encoding: str, accepted: bool) -> None:  # noqa: FB
     assert accepts_gzip(accept_encoding) is accepted
 
 
+def without_address(hosts: Iterable[Host]) -> tuple[tuple[str, TargetLookup], ...]:
+    """Build lookups that found no address: then the hosts are known to be down."""
+    return tuple(("192.0.2.53", addresses(each.target)) for each in hosts)
+
+
 class Gate(tuple[Host, ...]):
     """Very many hosts, the first of which is shown only once somebody opened the gate."""
 
@@ -348,11 +353,12 @@ class Gate(tuple[Host, ...]):
 def test_health_while_a_large_page_is_rendered() -> None:
     """A health check is answered while a large /metrics is still being rendered."""
     hosts = Gate(host(f"kms{number}.contoso.test") for number in range(50_000))
+    targets = without_address(tuple.__iter__(hosts))
     asked = asyncio.Event()
 
     def snapshot() -> Snapshot:
         asked.set()
-        return Snapshot(hosts=hosts)
+        return Snapshot(hosts=hosts, targets=targets)
 
     async def look(client: Client) -> None:
         scrape = asyncio.create_task(client.get("/metrics"))
@@ -386,7 +392,8 @@ def test_concurrent_scrapes_share_a_page() -> None:
     def snapshot() -> Snapshot:
         nonlocal taken
         taken += 1
-        return Snapshot(hosts=tuple(host(f"kms{number}") for number in range(20_000)))
+        hosts = tuple(host(f"kms{number}") for number in range(20_000))
+        return Snapshot(hosts=hosts, targets=without_address(hosts))
 
     async def look(client: Client) -> None:
         pages = await asyncio.gather(*(client.get("/metrics") for _ in range(20)))
@@ -409,7 +416,7 @@ def test_every_scrape_has_its_own_snapshot() -> None:
             assert text.count("\nkms_host_up{") == number
             known.append(host(f"kms{number}"))
 
-    visit(look, backend(snapshot=lambda: Snapshot(hosts=tuple(known))))
+    visit(look, backend(snapshot=lambda: Snapshot(hosts=tuple(known), targets=without_address(known))))
 
 
 # --- Listening
