@@ -7,7 +7,10 @@ Nothing here looks at a network or a clock. A zone's usual target is `kms1`, its
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from exporter.diagnosis import HostSight, ServerDiagnosis
+from exporter.diagnosis.verdicts import judge
 from exporter.model import (
+    NOT_AVAILABLE,
     ClientCheck,
     Endpoint,
     Groups,
@@ -84,16 +87,20 @@ def record(target: str = TARGET, port: int = PORT, *, priority: int = 0, weight:
 
 
 def answer(*records: Record, status: LookupStatus | None = None, **fields: Any) -> SrvLookup:
-    """Build the outcome of an SRV lookup; without a status it is `ok` with records and `nodata` without."""
+    """Build the outcome of an SRV lookup; without a status it is `ok` with records and `nodata` without.
+
+    Records of port 0 stand apart, as discovery has them, unless their target is `.`.
+    """
+    portless = [each for each in records if not each.port and each.target != NOT_AVAILABLE]
+    defaults: dict[str, Any] = {
+        "records": tuple(sorted(each for each in records if each not in portless)),
+        "portless": tuple(sorted(portless)),
+        "duration_seconds": 0.02,
+        "record_count": len(records),
+        "fingerprint": fingerprint(records),
+    }
     return SrvLookup(
-        status=status or (LookupStatus.OK if records else LookupStatus.NODATA),
-        records=tuple(sorted(records)),
-        **{
-            "duration_seconds": 0.02,
-            "record_count": len(records),
-            "fingerprint": fingerprint(records),
-        }
-        | fields,
+        status=status or (LookupStatus.OK if records else LookupStatus.NODATA), **defaults | fields
     )
 
 
@@ -258,3 +265,15 @@ def endpoint_view(last: ProbeResult, **fields: Any) -> EndpointView:
         "last_success": last.finished_at if last.up else None,
     }
     return EndpointView(endpoint=last.endpoint, last=last, **defaults | fields)
+
+
+def server_diagnosis(lookup: SrvLookup, *hosts: HostSight, **fields: Any) -> ServerDiagnosis:
+    """Build what is said of a zone at one DNS server whose answer leads to these hosts."""
+    defaults: dict[str, Any] = {
+        "dns_server": SERVER,
+        "as_expected": False,
+        "error": None,
+        "first_attempt": {},
+        "absent": (),
+    }
+    return ServerDiagnosis(lookup=lookup, verdict=judge(lookup, hosts), hosts=hosts, **defaults | fields)

@@ -8,10 +8,12 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -227,7 +229,8 @@ def test_whole_configuration(demo: Demo) -> None:
     assert (document["status"], document["exit_status"]) == ("failed", 2)
     for each in document["zones"]:
         for server in each["dns_servers"]:
-            assert (server["verdict"] == "ok") or server["next_steps"], each["zone"]
+            assert (server["status"] == "ok") == (not server["next_steps"]) or server["verdict"] == "ok"
+    assert [client["next_steps"] for client in document["clients"]] == [[], []]
 
 
 def test_several_names(demo: Demo) -> None:
@@ -414,6 +417,7 @@ def test_unusable_flags(arguments: list[str], complaint: str) -> None:
     [
         (["contoso.test", "a..b"], "NAME 'a..b'"),
         (["contoso.test:65536"], "NAME 'contoso.test:65536'"),
+        (["10.1.2.300"], "NAME '10.1.2.300'"),
         (["--", "--no-such-flag"], "NAME '--no-such-flag'"),
         (["contoso.test", "--dns.server=ns1.contoso.test"], "--dns.server 'ns1.contoso.test'"),
         (["contoso.test", "--timeout=soon"], "--timeout 'soon'"),
@@ -443,6 +447,17 @@ def test_help() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     mentioned = ["--config.file", "--dns.server", "--timeout", "--format", "NAME", "Exit status", "nagios"]
     assert [text for text in mentioned if text not in done.stdout] == []
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["-h"], ["check", "-h"]])
+def test_quick_answers(arguments: list[str]) -> None:
+    """What needs neither log nor drawing does not wait for the libraries of either."""
+    program = "import runpy, sys\ntry: runpy.run_module('exporter', run_name='__main__')\nfinally: "
+    program += "print(*{'structlog', 'rich', 'dns', 'aiohttp', 'yaml'} & sys.modules.keys(), file=sys.stderr)"
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "\n")
+    assert done.stdout
 
 
 @FORMS
@@ -505,8 +520,44 @@ def test_json_keys(demo: Demo) -> None:
         "authoritative",
         "ttl_seconds",
         "soa_serial",
+        "record_count",
         "records",
     }
+
+
+def test_json_of_a_client(demo: Demo, tmp_path: Path) -> None:
+    """The JSON has of a kind of client what it has of a zone's DNS server: ladder, error and next steps."""
+    flag = written(
+        tmp_path / "c.yml",
+        clients=[
+            {"name": "laptop", "suffixes": ["nxdomain.kms.test", "closed.kms.test"]},
+            {"name": "desk", "suffixes": ["nxdomain.kms.test"]},
+        ],
+        dns={"servers": [demo.server]},
+        zones=[],
+        probe={"networks": ["127.0.0.0/8"]},
+    )
+    laptop, desk = parse(kms_exporter("check", flag, "--format=json"))["clients"]
+    keys = {"client", "dns_server", "status", "verdict", "zone", "likely_error", "ladder", "next_steps"}
+    assert laptop.keys() == desk.keys() == keys
+    assert (laptop["zone"], laptop["verdict"]) == ("closed.kms.test", "port_closed")
+    assert [rung["state"] for rung in laptop["ladder"]] == [*["passed"] * 3, "failed", "not_reached"]
+    assert any("net start sppsvc" in step["commands"] for step in laptop["next_steps"])
+    assert (desk["zone"], desk["verdict"]) == (None, "srv_missing")
+    assert desk["likely_error"]["code"] == "0x8007232B"
+    assert "0x80092328" in desk["likely_error"]["elsewhere"]
+
+    text = kms_exporter("check", flag)
+    assert (text.returncode, text.stderr) == (2, "")
+    assert f"client laptop at {demo.server}: closed.kms.test\n" in text.stdout
+    assert f"client desk at {demo.server}: no record, nxdomain.kms.test decides\n" in text.stdout
+    assert ["net start sppsvc"] in rows(text.stdout)
+
+    nagios = kms_exporter("check", flag, "--format=nagios")
+    assert nagios.stdout == (
+        f"KMS CRITICAL - client laptop port_closed at {demo.server}, likely 0xC004F074; "
+        f"client desk srv_missing at {demo.server}, likely 0x8007232B\n"
+    )
 
 
 def test_json_values(demo: Demo) -> None:
@@ -584,9 +635,12 @@ def test_nagios_line_of_everything(demo: Demo) -> None:
 # --- Terminals, pipes and signals
 
 
-def on_terminal(command: Sequence[str], *, stdout: bool = False, stderr: bool = False) -> tuple[str, Done]:
+def on_terminal(
+    command: Sequence[str], *, stdout: bool = False, stderr: bool = False, columns: int = 80
+) -> tuple[str, Done]:
     """Run a command with some of its streams on a terminal; gives what it shows, and what the others got."""
     far, near = pty.openpty()
+    termios.tcsetwinsize(near, (24, columns))
     with os.fdopen(far, "rb", buffering=0) as screen:
         with os.fdopen(near, "wb", buffering=0) as its_end:
             process = subprocess.Popen(
@@ -595,6 +649,7 @@ def on_terminal(command: Sequence[str], *, stdout: bool = False, stderr: bool = 
                 stdin=subprocess.DEVNULL,
                 stdout=its_end if stdout else subprocess.PIPE,
                 stderr=its_end if stderr else subprocess.PIPE,
+                env=dict(os.environ),  # without what readline sets behind Python's back: COLUMNS
                 encoding="utf-8",
             )
         shown = b""
@@ -606,8 +661,11 @@ def on_terminal(command: Sequence[str], *, stdout: bool = False, stderr: bool = 
     return shown.decode("utf-8"), done
 
 
-def test_plain_output(demo: Demo) -> None:
+@pytest.mark.parametrize("variable", [None, "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"])
+def test_plain_output(demo: Demo, monkeypatch: pytest.MonkeyPatch, variable: str | None) -> None:
     """What does not go to a terminal has no escape codes, no blanks at the end, and no progress beside it."""
+    if variable:
+        monkeypatch.setenv(variable, "1")
     done = demo.check("degraded.kms.test", "rogue.kms.test")
     assert "\x1b" not in done.stdout
     assert "\r" not in done.stdout
@@ -625,6 +683,19 @@ def test_colours(demo: Demo, monkeypatch: pytest.MonkeyPatch, *, coloured: bool)
     assert "degraded" in shown
     assert bool(COLOUR.search(shown)) is coloured
     assert done.stderr == ""
+
+
+def test_narrow_terminal(demo: Demo) -> None:
+    """Lines are as long as the terminal is wide, but for commands and headings: these are printed whole."""
+    arguments = [f"--config.file={demo.config_file}", "closed.kms.test"]
+    shown, done = on_terminal([*CHECK, *arguments], stdout=True, columns=40)
+    assert done.returncode == 2
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).split("\r\n")
+    [server] = demo.json("closed.kms.test")["zones"][0]["dns_servers"]
+    commands = [command for step in server["next_steps"] for command in step["commands"]]
+    assert max(map(len, commands)) > 40
+    assert [command for command in commands if f"        {command}" not in lines] == []
+    assert [line for line in lines[1:] if len(line) > 40 and line.strip() not in commands] == []
 
 
 @FORMS
@@ -682,6 +753,44 @@ def test_full_disk(demo: Demo, form: str, name: str) -> None:
     [line] = done.stderr.decode().splitlines()
     assert "No space left on device" in line
     assert "Traceback" not in line
+
+
+@pytest.mark.parametrize("name", ["healthy.kms.test", "closed.kms.test", "no..name"])
+@FORMS
+def test_closed_output(demo: Demo, form: str, name: str) -> None:
+    """Without standard output there is no report, which is exit status 3, with a reason."""
+    done = shell(f"--config.file={demo.config_file}", "--format", form, name, redirect=">&-")
+    assert (done.returncode, done.stdout) == (3, "")
+    [line] = done.stderr.splitlines()
+    complaint = name == "no..name" and form != "nagios"
+    assert line == (
+        "NAME 'no..name': has an empty label" if complaint else "cannot print: standard output is closed"
+    )
+
+
+@FORMS
+def test_no_output_at_all(demo: Demo, form: str) -> None:
+    """Where nothing can be printed anywhere, the exit status tells so."""
+    done = shell(
+        f"--config.file={demo.config_file}", "--format", form, "healthy.kms.test", redirect=">&- 2>&-"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+
+
+def shell(*arguments: str, redirect: str) -> Done:
+    """Run a check as a shell does that redirects its output."""
+    command = f"{shlex.join([*CHECK, *arguments])} {redirect}"
+    return subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+
+
+def test_complaint_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was typed is quoted, in every encoding."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    quoted = r"NAME 'm\xfcnchen..test': has an empty label" + "\n"
+    nagios = kms_exporter("check", "--format=nagios", "münchen..test")
+    assert (nagios.returncode, nagios.stdout, nagios.stderr) == (3, f"KMS UNKNOWN - {quoted}", "")
+    text = kms_exporter("check", "münchen..test")
+    assert (text.returncode, text.stdout, text.stderr) == (3, "", quoted)
 
 
 def test_interrupt(tmp_path: Path) -> None:
@@ -766,4 +875,4 @@ def test_names_with_odd_bytes(
     nagios = kms_exporter("check", flag, "--format=nagios")
     assert (nagios.returncode, nagios.stderr) == (2, "")
     assert NAGIOS.fullmatch(nagios.stdout)
-    assert f"client {shown.replace('|', '/')} port_closed" in nagios.stdout
+    assert f"client {shown.replace('|', '/')} port_closed at {named.server}, likely 0x" in nagios.stdout

@@ -36,6 +36,8 @@ NO_SERVER = "is neither `system` nor `authoritative` nor an IP address with an o
 NO_LABEL = "is not a label name: letters, digits and _ only, no digit first"
 ONE_EACH = "there may be one IPv4 and one IPv6 address, and of this kind there is already"
 SAME_KEYS = "must have the same keys as"
+ENDS_IN_NUMBER = "ends in a number, as no domain name does"
+TOO_MANY = "has more hosts than limits.records_per_zone"
 NO_RECORD = "must be a name, for a record cannot hold an IP address"
 NOTHING = "there is nothing to watch: give zones, hosts or clients"
 NO_DURATION = "must be a duration with a unit, such as 30s"
@@ -125,6 +127,12 @@ def value_of(config: Config, path: str) -> object:
         ("zones: [{name: a.b, labels: {x: y}}, {name: c.d}]", "zones.1.labels", {}),
         ("zones: [{name: a.b, dns_servers: [system]}]", "zones.0.dns_servers", (ServerGroup.SYSTEM,)),
         ("zones: [{name: a.b, expected: []}]", "zones.0.expected", ()),
+        (
+            "limits: {records_per_zone: 1}\nzones: [{name: a.b, expected: [k]}]",
+            "zones.0.expected",
+            (Host(target="k", port=1688),),
+        ),
+        ("zones: [{name: 5.b}, {name: a.x5}]", "zones.0.name", "5.b"),
         (
             "zones: [{name: a.b, expected: [KMS1.Contoso.com., 'kms2:1689', kms2, Bücher.example:1]}]",
             "zones.0.expected",
@@ -400,6 +408,26 @@ def test_good(text: str, path: str, expected: object) -> None:
         # Zones
         ("zones: [{name: a..b}]", ["line 1: zones[0].name: has an empty label"]),
         ("zones: [{name: 10.1.2.3}]", ["line 1: zones[0].name: is an IP address, not a domain name"]),
+        (
+            "zones:\n- name: 10.1.2.300\n- name: contoso.5.\n- name: a.0x1F\n- {name: '5'}",
+            [f"line {2 + i}: zones[{i}].name: {ENDS_IN_NUMBER}" for i in range(4)],
+        ),
+        (
+            f"zones: [{{name: a.b, expected: [{', '.join(f'k{i}' for i in range(65))}]}}]",
+            [f"line 1: zones[0].expected: {TOO_MANY}, which is 64"],
+        ),
+        (
+            "limits: {records_per_zone: 1}\nzones:\n- {name: a, expected: []}\n- name: b\n  expected: [k, l]",
+            [f"line 5: zones[1].expected: {TOO_MANY}, which is 1"],
+        ),
+        (
+            "limits: {records_per_zone: many}\nzones:\n- {name: a.b, expected: [k1, k2]}",
+            ["line 1: limits.records_per_zone: must be a whole number"],
+        ),
+        (
+            "limits: 5\nzones:\n- {name: a.b, expected: [k1, k2]}",
+            ["line 1: limits: must be a mapping"],
+        ),
         (f"zones: [{{name: {'a.' * 120}bc}}]", ["line 1: zones[0].name: is longer than 241 characters"]),
         (
             "zones:\n- name: a.b\n- name: A.B.",
@@ -449,6 +477,10 @@ def test_good(text: str, path: str, expected: object) -> None:
                 "line 2: clients[0].suffixes[2]: must be text: put it in quotes",
                 "line 3: clients[1].name: must be text: put it in quotes",
             ],
+        ),
+        (
+            "clients: [{name: x, suffixes: [a.b, a.5]}]",
+            [f"line 1: clients[0].suffixes[1]: {ENDS_IN_NUMBER}"],
         ),
         (
             'clients: [{name: "x\\ty", suffixes: [a.b]}]',
@@ -587,6 +619,7 @@ def test_default() -> None:
     [
         ([], NOTHING),
         (["."], "zones[0].name: has an empty label"),
+        (["contoso.5"], f"zones[0].name: {ENDS_IN_NUMBER}"),
     ],
 )
 def test_default_refuses(zones: list[str], message: str) -> None:

@@ -307,6 +307,36 @@ def test_absent_hosts_are_outside_of_verdicts(lookup: SrvLookup, verdict: str) -
             )
 
 
+@pytest.mark.parametrize(
+    ("lookup", "expected", "as_expected"),
+    [
+        (NXDOMAIN, [], True),
+        (NODATA, [], True),
+        (DECLINED, [], True),
+        (FULL, [], False),
+        (answer(record(), record(".", 0)), [], False),
+        (answer(record(port=0)), [], False),
+        (SERVFAIL, [], False),
+        (REFUSED, [], False),
+        (NXDOMAIN, [host()], False),
+        (DECLINED, [host()], False),
+        (FULL, [host()], False),
+    ],
+)
+def test_as_expected(lookup: SrvLookup, expected: list[Host], *, as_expected: bool) -> None:
+    """Nothing is as it should be where nothing should be published, and nowhere else."""
+    [server] = zone_of(at(A, lookup), expected=expected).servers
+    assert server.as_expected is as_expected
+    [unasked] = zone_of(at(A, lookup)).servers
+    assert unasked.as_expected is False
+
+
+def test_as_expected_at_each_server() -> None:
+    """A DNS server that publishes what it should not makes the others no worse."""
+    zone = zone_of(at(A, FULL), at(B, NXDOMAIN), expected=[])
+    assert [server.as_expected for server in zone.servers] == [False, True]
+
+
 def test_absent_is_nowhere() -> None:
     """A host that is expected and published by any server is not absent, not even where it is missing."""
     zone = zone_of(at(A, FULL), at(B, NXDOMAIN), expected=[host()])
@@ -428,6 +458,31 @@ def test_client_at_each_server() -> None:
         (B, "srv_declined", OTHER_ZONE),
         ("192.0.2.55", "dns_failed", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("lookups", "deciding"),
+    [
+        ([FULL, NXDOMAIN], ZONE),
+        ([NXDOMAIN, FULL], OTHER_ZONE),
+        ([NXDOMAIN, NODATA], ZONE),
+        ([NXDOMAIN, SERVFAIL], OTHER_ZONE),
+        ([REFUSED, SERVFAIL], ZONE),
+    ],
+)
+def test_client_carries_the_suffix_that_decided(lookups: list[SrvLookup], deciding: str) -> None:
+    """A kind of client comes with the diagnosis of the suffix that decided, won or not."""
+    suffixes = [zone_view(zone, at(A, each)) for zone, each in zip([ZONE, OTHER_ZONE], lookups, strict=True)]
+    [found] = clients_of(*suffixes)
+    assert found.zone.view.zone == deciding
+    assert found.server in found.zone.servers
+    assert (found.verdict, found.error) == (found.server.verdict, found.server.error)
+    [zone] = diagnosis_of(
+        *(each for each in suffixes if each.zone == deciding),
+        targets=RESOLVED,
+        probes={(TARGET, 1688, ADDRESS): None},
+    ).zones
+    assert found.zone == zone
 
 
 def test_client_does_not_win_with_older_records() -> None:

@@ -9,10 +9,21 @@ from typing import Any
 import pytest
 
 from exporter.diagnosis import HostSight, ServerDiagnosis, StaticDiagnosis, Verdict, ZoneDiagnosis
-from exporter.diagnosis.advice import NextStep, Place, advise, advise_static, remark
-from exporter.diagnosis.verdicts import judge
-from exporter.model import LookupStatus, ProbeFailure, Record, SrvLookup, is_address
-from tests.builders import TARGET, ZONE, addresses, answer, endpoint, host, probed, record, zone_view
+from exporter.diagnosis.advice import advise, advise_static, remark
+from exporter.diagnosis.repairs import NextStep, Place
+from exporter.model import Host, LookupStatus, ProbeFailure, Record, SrvLookup, is_address
+from tests.builders import (
+    TARGET,
+    ZONE,
+    addresses,
+    answer,
+    endpoint,
+    host,
+    probed,
+    record,
+    server_diagnosis,
+    zone_view,
+)
 
 A, B, C = "192.0.2.53", "192.0.2.54", "192.0.2.55"
 OTHER = "kms2.contoso.test"
@@ -22,7 +33,8 @@ UP = None
 
 ASK = f"nslookup -type=srv _vlmcs._tcp.{ZONE} {A}"
 PUBLISH = ("slmgr /dlv", "slmgr /sdns", "net stop sppsvc", "net start sppsvc")
-FIREWALL = 'netsh advfirewall firewall set rule name="Key Management Service (TCP-In)" new enable=yes'
+FIREWALL = "Enable-NetFirewallRule -Name SPPSVC-In-TCP"
+LISTENING = "Get-NetTCPConnection -State Listen -LocalPort"
 CONNECT = f"Test-NetConnection {TARGET} -Port 1688"
 REPLICATION = "repadmin /replsummary"
 
@@ -33,6 +45,9 @@ PORT = "the port is at fault"
 GONE = "the record is gone, the host is not"
 
 CLIENT, HOST, DNS, EXPORTER = Place.CLIENT, Place.HOST, Place.DNS, Place.EXPORTER
+TRY_AGAIN = (CLIENT, (CONNECT,))
+OPEN_PORT = [(HOST, (FIREWALL,)), TRY_AGAIN]
+START_SERVICE = [(HOST, ("slmgr /dlv", "net start sppsvc")), TRY_AGAIN]
 
 
 def seen(*outcomes: str | None, target: str = TARGET, port: int = 1688, **fields: Any) -> HostSight:
@@ -63,15 +78,7 @@ def server(
 ) -> ServerDiagnosis:
     """Diagnose a zone whose records name these hosts, or with this lookup."""
     found = lookup or aa(*(record(sight.host.target, sight.host.port) for sight in hosts))
-    return ServerDiagnosis(
-        dns_server=at,
-        lookup=found,
-        verdict=judge(found, hosts),
-        error=None,
-        first_attempt={},
-        hosts=hosts,
-        absent=tuple(absent),
-    )
+    return server_diagnosis(found, *hosts, dns_server=at, absent=tuple(absent))
 
 
 def zone(*servers: ServerDiagnosis, agree: bool | None = None, **fields: Any) -> ZoneDiagnosis:
@@ -124,10 +131,10 @@ def said(steps: Iterable[NextStep], *phrases: str) -> list[str]:
         ),
         (server(lookup=aa(record(".", 0))), "srv_declined", [(DNS, ())], ["`.`", ZONE]),
         (
-            server(lookup=aa(status=LookupStatus.OK, record_count=1)),
+            server(lookup=aa(record(port=0), record(OTHER, 0))),
             "port_closed",
-            [(DNS, ("slmgr /dlv",))],
-            ["port 0", ZONE],
+            [(DNS, ())],
+            ["port 0", ZONE, f"{TARGET} (and 1 more)", "slmgr /dlv"],
         ),
         *(
             (
@@ -138,17 +145,10 @@ def said(steps: Iterable[NextStep], *phrases: str) -> list[str]:
             )
             for status in (LookupStatus.NXDOMAIN, LookupStatus.NODATA)
         ),
+        (server(seen("timeout")), "port_filtered", OPEN_PORT, [f"{TARGET}:1688"]),
+        (server(seen("timeout", "unreachable")), "port_filtered", OPEN_PORT, [f"{TARGET}:1688"]),
         *(
-            (server(seen(reason)), "port_filtered", [(HOST, (FIREWALL, CONNECT))], [f"{TARGET}:1688"])
-            for reason in ("timeout", "unreachable")
-        ),
-        *(
-            (
-                server(seen(reason)),
-                "port_closed",
-                [(HOST, ("slmgr /dlv", "net start sppsvc", CONNECT))],
-                [f"{TARGET}:1688"],
-            )
+            (server(seen(reason)), "port_closed", START_SERVICE, [f"{TARGET}:1688"])
             for reason in ("connection_refused", "connection_reset")
         ),
         *(
@@ -164,7 +164,7 @@ def said(steps: Iterable[NextStep], *phrases: str) -> list[str]:
             (
                 server(seen(reason)),
                 "not_kms",
-                [(HOST, ("slmgr /dlv", "netstat -abno | findstr :1688"))],
+                [(HOST, ("slmgr /dlv", f"Get-Process -Id ({LISTENING} 1688).OwningProcess"))],
                 [f"{TARGET}:1688"],
             )
             for reason in ("not_rpc", "interface_unknown", "rpc_rejected")
@@ -237,7 +237,8 @@ def test_degraded_is_about_those_that_are_down() -> None:
     assert found.verdict is Verdict.DEGRADED
     steps = advice(found, seen(UP, target=ELSEWHERE))
     assert commands(steps) == [
-        (HOST, ("slmgr /dlv", "net start sppsvc", f"Test-NetConnection {OTHER} -Port 1688")),
+        START_SERVICE[0],
+        (CLIENT, (f"Test-NetConnection {OTHER} -Port 1688",)),
         (DNS, (f"nslookup kms3.contoso.test {A}",)),
     ]
     assert said(steps, TARGET, ELSEWHERE) == []
@@ -251,7 +252,96 @@ def test_port_of_its_own() -> None:
     ]
     typed = [command for step in steps for command in step.commands]
     assert f"Test-NetConnection {TARGET} -Port 1689" in typed
-    assert "netstat -abno | findstr :1690" in typed
+    assert f"Get-Process -Id ({LISTENING} 1690).OwningProcess" in typed
+
+
+def test_firewall_of_another_port() -> None:
+    """The rule that Windows has for KMS is one for port 1688: for another port a new one is needed."""
+    opened, again = advice(server(seen("timeout", port=1689)))
+    [command] = opened.commands
+    assert opened.place is HOST
+    assert command.startswith("New-NetFirewallRule ")
+    assert "-Protocol TCP -LocalPort 1689 -Action Allow" in command
+    assert "-Direction Inbound" in command
+    assert commands([again]) == [(CLIENT, (f"Test-NetConnection {TARGET} -Port 1689",))]
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        ["unreachable"],
+        ["unreachable", "unreachable"],
+        ["unreachable", "not_allowed"],
+    ],
+)
+def test_host_that_somebody_says_is_unreachable(outcomes: list[str]) -> None:
+    """Where something on the way says that a host cannot be reached, the host's own firewall is not it."""
+    found = server(seen(*outcomes))
+    assert found.verdict is Verdict.PORT_FILTERED
+    assert commands(advice(found)) == [(CLIENT, (f"Test-NetConnection {TARGET} -TraceRoute",))]
+    assert said(advice(found), f"{TARGET}:1688", "on the way") == [f"{TARGET}:1688", "on the way"]
+
+
+@pytest.mark.parametrize("reason", ["timeout", "connection_refused"])
+def test_client_is_where_one_tries_again(reason: str) -> None:
+    """What is typed at a client is no command for the host."""
+    steps = advice(server(seen(reason)))
+    assert [step.place for step in steps] == [HOST, CLIENT]
+    assert [step.place for step in steps if CONNECT in step.commands] == [CLIENT]
+
+
+@pytest.mark.parametrize("status", [status for status in LookupStatus if not status.usable])
+def test_name_whose_lookup_failed(status: LookupStatus) -> None:
+    """A name that nobody could look up is not said to be without an address, nor its host to be retired."""
+    steps = advice(server(seen(failure=status)))
+    assert commands(steps) == [(DNS, (f"nslookup {TARGET} {A}",))]
+    assert said(steps, TARGET, status.value) == [TARGET, status.value]
+    assert said(steps, "has no address", "retired", "delete", "registerdns") == []
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "rpc"),
+    [
+        (["not_rpc"], False),
+        (["not_rpc", "timeout"], False),
+        (["connection_refused", "not_rpc"], False),
+        (["not_rpc", "rpc_timeout"], False),
+        (["interface_unknown"], True),
+        (["rpc_rejected", "timeout"], True),
+        (["not_rpc", "interface_unknown"], True),
+    ],
+)
+def test_what_answers_instead(outcomes: list[str], *, rpc: bool) -> None:
+    """Only an address that speaks RPC shows an RPC server; how others fail says nothing of what answers."""
+    found = server(seen(*outcomes))
+    assert found.verdict is Verdict.NOT_KMS
+    phrases = ["some other program", "an RPC server without the KMS interface"]
+    assert said(advice(found), *phrases) == phrases[rpc:][:1]
+
+
+def test_port_0_beside_a_good_record() -> None:
+    """A record of port 0 is to be corrected, though another record leads to a host that is up."""
+    found = server(seen(UP), lookup=aa(record(), record(OTHER, 0)))
+    assert found.verdict is Verdict.DEGRADED
+    steps = advice(found)
+    assert commands(steps) == [(DNS, ())]
+    assert said(steps, "port 0", OTHER, TARGET, ZONE) == ["port 0", OTHER, ZONE]
+
+
+def test_host_that_a_record_of_port_0_names() -> None:
+    """A host that works when it is assigned is named by a record, though by one of port 0."""
+    found = server(lookup=aa(record(port=0)))
+    assert said(advice(found, seen(UP)), "none names it") == []
+
+
+@pytest.mark.parametrize(("outcome", "verdict"), [(UP, Verdict.OK), ("timeout", Verdict.PORT_FILTERED)])
+def test_dot_beside_a_host(outcome: str | None, verdict: Verdict) -> None:
+    """A record that declines is to be deleted where another names a host, be that up or down."""
+    found = server(seen(outcome), lookup=aa(record(), record(".", 0)))
+    assert found.verdict is verdict
+    steps = advice(found)
+    assert commands(steps) == [(DNS, ()), *([] if outcome is UP else OPEN_PORT)]
+    assert said(steps[:1], "`.`", ZONE) == ["`.`", ZONE]
 
 
 def test_host_without_a_result() -> None:
@@ -273,7 +363,7 @@ def test_alias(outcome: str | None) -> None:
     steps = advice(server(seen(outcome, alias_of="server7.contoso.test")))
     assert steps[0].place is DNS
     assert said(steps[:1], TARGET, "server7.contoso.test", "2782") == [TARGET, "server7.contoso.test", "2782"]
-    assert len(steps) == (1 if outcome is UP else 2)
+    assert commands(steps[1:]) == ([] if outcome is UP else START_SERVICE)
 
 
 # --- What should be published
@@ -281,10 +371,10 @@ def test_alias(outcome: str | None) -> None:
 
 @pytest.mark.parametrize("lookup", [failed("nxdomain"), failed("nodata"), aa(record(".", 0))])
 def test_nothing_expected(lookup: SrvLookup) -> None:
-    """Where nothing may be published, an empty zone is as it should be."""
-    steps = advice(server(lookup=lookup), seen(UP), expected=[])
-    assert commands(steps) == [(DNS, ())]
-    assert said(steps, "as it should be", ZONE) == ["as it should be", ZONE]
+    """Where nothing may be published, there is nothing to do about an empty zone."""
+    found = server_diagnosis(lookup, as_expected=True)
+    assert advice(found, seen(UP), expected=[]) == ()
+    assert remark(zone(found, expected=[], published=[])) == ()
 
 
 @pytest.mark.parametrize("found", [server(lookup=failed("servfail")), server(seen("timeout"))])
@@ -301,6 +391,24 @@ def test_missing_here_and_published_elsewhere() -> None:
         steps = advise(empty, zone(empty, *others), [])
         assert commands(steps) == [(CLIENT, (ASK,)), (DNS, (REPLICATION,))]
         assert said(steps[1:], A, *named) == [A, *named]
+
+
+def test_missing_in_a_cache_and_published_elsewhere() -> None:
+    """A cache that lacks records another DNS server has replicates with nobody: one can only wait."""
+    lagging = server(lookup=answer(status=LookupStatus.NXDOMAIN, authoritative=False))
+    steps = advise(lagging, zone(lagging, server(seen(UP), at=B)), [])
+    assert commands(steps) == [(CLIENT, (ASK,)), (DNS, ()), (DNS, (f"nslookup -type=ns {ZONE}",))]
+    assert said(steps[1:2], A, B, "cache") == [A, B, "cache"]
+    assert said(steps, "replicat") == []
+
+
+@pytest.mark.parametrize("lookup", [aa(record(".", 0)), aa(record(port=0)), failed("nodata")])
+def test_missing_here_and_no_host_elsewhere(lookup: SrvLookup) -> None:
+    """A DNS server whose records name no host does not have the record that another one lacks."""
+    empty = server(lookup=failed("nxdomain"))
+    steps = advise(empty, zone(empty, server(lookup=lookup, at=B)), [])
+    assert commands(steps) == [(CLIENT, (ASK,)), (HOST, PUBLISH)]
+    assert said(steps, B) == []
 
 
 def test_missing_everywhere() -> None:
@@ -320,6 +428,19 @@ def test_vanished_host(absent: Sequence[HostSight], expected: list[str]) -> None
     assert (f"{TARGET}:1688" in " ".join(said(steps, f"{TARGET}:1688"))) == bool(expected)
 
 
+def test_host_without_the_bind() -> None:
+    """Where nobody asked whether it is KMS that answers, nobody says so."""
+    sights = []
+    for seconds in (None, 0.004):
+        probe = probed(endpoint(), rpc_bind_seconds=seconds)
+        sights.append(HostSight(host=host(), lookup=addresses(TARGET, LITERAL), probes=(probe,)))
+    for sight, phrase in zip(sights, ("accepts connections", "answers as KMS"), strict=True):
+        gone = server(lookup=failed("nodata"), absent=[sight])
+        phrases = ("accepts connections", "answers as KMS")
+        assert said(advice(gone), *phrases) == [phrase]
+        assert said(remark(zone(gone, expected=[host()], published=[])), *phrases) == [phrase]
+
+
 # --- Name, record or port: KB 929826, step 5
 
 
@@ -333,6 +454,28 @@ def test_vanished_host(absent: Sequence[HostSight], expected: list[str]) -> None
         (server(lookup=failed("nxdomain")), [seen(UP, target=LITERAL)], []),
         (server(lookup=failed("nxdomain")), [seen(UP, target=ELSEWHERE)], []),
         (server(lookup=failed("nxdomain")), [seen(UP, target=f"kms.not{ZONE}")], []),
+        # a host of the zone that no record names works: the record
+        (server(seen("timeout")), [seen(UP, target=OTHER)], [RECORD]),
+        (server(seen()), [seen(UP, target=OTHER)], [RECORD]),
+        (server(seen("timeout")), [seen("timeout"), seen(UP, target=OTHER)], [RECORD, NOT_RECORD]),
+        (server(lookup=aa(record(".", 0))), [seen(UP)], [RECORD]),
+        (server(seen("timeout")), [seen(UP, target=ELSEWHERE)], []),
+        (
+            server(seen("timeout"), seen("timeout", target=OTHER)),
+            [seen("timeout", target=OTHER)],
+            [NOT_RECORD],
+        ),
+        (server(seen(UP), seen("timeout", target=OTHER)), [seen(UP, target="kms3.contoso.test")], []),
+        (server(lookup=failed("servfail")), [seen(UP)], []),
+        # on another port it works: the record
+        *(
+            (server(seen(reason, port=1689)), [seen(UP)], [RECORD])
+            for reason in ("timeout", "connection_refused", "rpc_timeout", "not_rpc")
+        ),
+        (server(seen("connection_refused", port=1689)), [seen(UP, target=LITERAL)], [RECORD]),
+        (server(seen("connection_refused")), [seen(UP, target=LITERAL, port=1689)], [RECORD]),
+        (server(seen(UP), seen("timeout", port=1689)), [seen(UP)], [RECORD]),
+        (server(seen("connection_refused", port=1689)), [seen("timeout")], []),
         # assigned by address it works: the name
         (server(seen()), [seen(UP, target=LITERAL)], [NAME]),
         (server(seen()), [seen(), seen(UP, target=LITERAL)], [NOT_RECORD, NAME]),
@@ -482,18 +625,18 @@ def test_nslookup(label: str, port: str, address: str) -> None:
             [(DNS, (f"nslookup {TARGET} {A}",)), (CLIENT, ())],
             [NAME, f"{LITERAL}:1688"],
         ),
-        (seen("timeout"), [], [(HOST, (FIREWALL, CONNECT))], [f"{TARGET}:1688"]),
+        (seen("timeout"), [], OPEN_PORT, [f"{TARGET}:1688"]),
         (
             seen("timeout"),
             [seen("timeout", target=LITERAL)],
-            [(HOST, (FIREWALL, CONNECT)), (CLIENT, ())],
+            [*OPEN_PORT, (CLIENT, ())],
             [PORT, f"{LITERAL}:1688"],
         ),
-        (seen("timeout"), [seen("timeout", target=OTHER)], [(HOST, (FIREWALL, CONNECT))], []),
+        (seen("timeout"), [seen("timeout", target=OTHER)], OPEN_PORT, []),
         (
             seen("connection_refused", target=LITERAL),
             [seen(UP)],
-            [(HOST, ("slmgr /dlv", "net start sppsvc", f"Test-NetConnection {LITERAL} -Port 1688"))],
+            [START_SERVICE[0], (CLIENT, (f"Test-NetConnection {LITERAL} -Port 1688",))],
             [f"{LITERAL}:1688"],
         ),
         (
@@ -521,7 +664,14 @@ def test_static_host(
 def test_static_host_at_two_dns_servers() -> None:
     """What one DNS server makes of a static host's name is no witness at another."""
     both = [static(seen("timeout"), at=at) for at in (A, B)]
-    assert [commands(advise_static(one, both)) for one in both] == [[(HOST, (FIREWALL, CONNECT))]] * 2
+    assert [commands(advise_static(one, both)) for one in both] == [OPEN_PORT] * 2
+
+
+def test_static_host_is_named_by_no_record() -> None:
+    """A static host that works on another port, or at its address, shows no fault of a record."""
+    for other in (seen(UP), seen(UP, target=LITERAL)):
+        one = static(seen("connection_refused", port=1689))
+        assert said(advise_static(one, [one, static(other)]), "record") == []
 
 
 @pytest.mark.parametrize("reason", list(ProbeFailure))
@@ -553,6 +703,53 @@ def test_missing_host(absent: Sequence[HostSight], about: list[str]) -> None:
     every = [f"{TARGET}:1688", ZONE, *about]
     assert said(steps, *every) == every
     assert said(steps, f"{OTHER}:1688") == []
+
+
+@pytest.mark.parametrize("other", [seen(), seen("timeout"), seen("not_allowed")])
+def test_missing_host_at_two_dns_servers(other: HostSight) -> None:
+    """A host that is up is not dead because one DNS server does not lead to it, whichever comes first."""
+    sights = [(A, seen(UP)), (B, other)]
+    for order in (sights, sights[::-1]):
+        servers = [server(lookup=failed("nodata"), at=at, absent=[sight]) for at, sight in order]
+        [step] = remark(zone(*servers, expected=[host()], published=[]))
+        assert said([step], GONE, "would not be served", "nobody could look") == [GONE]
+
+
+def test_missing_host_that_one_dns_server_could_not_look_at() -> None:
+    """A host that fails is said to, though through another DNS server nobody could look."""
+    for order in ([seen("timeout"), seen("not_allowed")], [seen("not_allowed"), seen("timeout")]):
+        servers = [server(lookup=failed("nodata"), absent=[sight]) for sight in order]
+        steps = remark(zone(*servers, expected=[host()], published=[]))
+        assert said(steps, "port_filtered", "nobody could look") == ["port_filtered"]
+
+
+@pytest.mark.parametrize(
+    ("authoritative", "cached"),
+    [([False], True), ([False, False], True), ([True], False), ([False, True], False), ([True, None], False)],
+)
+def test_missing_host_by_what_caches_say(authoritative: list[bool | None], *, cached: bool) -> None:
+    """A host that only caches do not know may have been published since."""
+    lookups = [
+        failed("timeout") if each is None else answer(status=LookupStatus.NODATA, authoritative=each)
+        for each in authoritative
+    ]
+    steps = remark(zone(*(server(lookup=each) for each in lookups), expected=[host()], published=[]))
+    assert bool(said(steps, "by what caches say")) is cached
+
+
+def test_missing_host_while_lookups_fail() -> None:
+    """What was missing from the last usable answer is not said to be so by a cache when lookups fail."""
+    found = zone(server(lookup=failed("timeout")), expected=[host()], published=[])
+    assert len(remark(found)) == 1
+    assert said(remark(found), "caches") == []
+
+
+@pytest.mark.parametrize("expected", [[], [host()]])
+def test_record_that_declines_is_no_host(expected: Sequence[Host]) -> None:
+    """A target `.` is nobody's machine from which a key could be removed."""
+    dot = host(".", 0)
+    found = server(lookup=aa(record(".", 0)))
+    assert remark(zone(found, expected=expected, published=[*expected, dot])) == ()
 
 
 def test_unexpected_host() -> None:

@@ -7,9 +7,8 @@ import pytest
 
 from exporter.diagnosis import HostSight, Mark, ServerDiagnosis, StaticDiagnosis, Verdict
 from exporter.diagnosis.ladder import Rung, show_milliseconds, static_ladder, zone_ladder
-from exporter.diagnosis.verdicts import judge
 from exporter.model import Host, LookupStatus, ProbeFailure, Record, SrvLookup
-from tests.builders import SERVER, TARGET, addresses, answer, endpoint, host, probed, record
+from tests.builders import SERVER, TARGET, addresses, answer, endpoint, host, probed, record, server_diagnosis
 
 OTHER = "kms2.contoso.test"
 RUNGS = ["DNS server answers", "SRV records", "Targets resolve", "TCP port is open", "KMS answers"]
@@ -21,7 +20,7 @@ MARKS = {
     "-": Mark.NOT_REACHED,
 }
 NXDOMAIN = addresses(TARGET)
-PORT_0 = answer(status=LookupStatus.OK, record_count=2, ttl_seconds=60)
+PORT_0 = answer(record(port=0), record("kms2.contoso.test", 0), ttl_seconds=60)
 UP = None
 
 
@@ -43,15 +42,7 @@ def other(*outcomes: str | None) -> HostSight:
 def server(*hosts: HostSight, lookup: SrvLookup | None = None) -> ServerDiagnosis:
     """Diagnose a zone whose records name these hosts, or with this lookup."""
     found = lookup or aa(*(record(sight.host.target) for sight in hosts))
-    return ServerDiagnosis(
-        dns_server=SERVER,
-        lookup=found,
-        verdict=judge(found, hosts),
-        error=None,
-        first_attempt={},
-        hosts=hosts,
-        absent=(),
-    )
+    return server_diagnosis(found, *hosts)
 
 
 def aa(*records: Record, **fields: Any) -> SrvLookup:
@@ -133,6 +124,19 @@ def test_zone_without_hosts(lookup: SrvLookup, verdict: str, expected: str, deta
     rungs = zone_ladder(found, rpc_bind=True)
     assert marks(rungs) == expected
     assert detail in next(rung.detail for rung in rungs if rung.mark is Mark.FAILED)
+
+
+def test_port_0_beside_a_good_record() -> None:
+    """Where a record of port 0 makes a zone degraded, a rung shows it."""
+    found = server(seen(UP), lookup=aa(record(), record(OTHER, 0)))
+    assert found.verdict is Verdict.DEGRADED
+    assert marks(zone_ladder(found, rpc_bind=True)) == "+!+++"
+
+
+def test_records_that_cannot_be_used() -> None:
+    """The rung of the records counts all of them, and tells how many nobody can use."""
+    found = server(seen(UP), lookup=aa(record(), record(OTHER, 0)))
+    assert zone_ladder(found, rpc_bind=True)[1].detail == "2, TTL 60 s, 1 of them unusable"
 
 
 def test_every_verdict_stops_somewhere() -> None:

@@ -1,11 +1,13 @@
 """Tests of a client's search: the first of its suffixes with records wins."""
 
+from dataclasses import replace
+
 import pytest
 
-from exporter.diagnosis import Verdict
+from exporter.diagnosis import Verdict, ZoneDiagnosis
 from exporter.diagnosis.profiles import SuffixSight, deciding_suffix
 from exporter.model import LookupStatus
-from tests.builders import answer, record
+from tests.builders import answer, record, server_diagnosis, zone_view
 
 PROFILES = [
     (["ok"], "ok", 0),
@@ -44,11 +46,12 @@ PROFILES = [
 def suffix_sight(number: int, seen: str) -> SuffixSight:
     """Build what was seen of a suffix, from how its lookup ended or from the verdict on its records."""
     if seen in set(LookupStatus) - {LookupStatus.OK}:
-        status = LookupStatus(seen)
-        verdict = Verdict.SRV_MISSING if status.usable else Verdict.DNS_FAILED
-        return SuffixSight(dns_zone=f"{number}.test", lookup=answer(status=status), verdict=verdict)
-    lookup = answer(record(".", 0)) if seen == "srv_declined" else answer(record())
-    return SuffixSight(dns_zone=f"{number}.test", lookup=lookup, verdict=Verdict(seen))
+        server = server_diagnosis(answer(status=LookupStatus(seen)))
+    else:
+        lookup = answer(record(".", 0)) if seen == "srv_declined" else answer(record())
+        server = replace(server_diagnosis(lookup), verdict=Verdict(seen))
+    zone = ZoneDiagnosis(view=zone_view(f"{number}.test"), servers=(server,), agree=None)
+    return SuffixSight(zone=zone, server=server)
 
 
 @pytest.mark.parametrize(("suffixes", "verdict", "winner"), PROFILES)
@@ -57,9 +60,27 @@ def test_deciding_suffix(suffixes: list[str], verdict: str, winner: int | None) 
     seen = [suffix_sight(number, each) for number, each in enumerate(suffixes)]
     found = deciding_suffix(seen)
     assert found is not None
-    assert found.verdict == verdict
-    assert found.has_records == (winner is not None)
+    assert found in seen
+    assert found.server.verdict == verdict
+    assert (found.server.lookup.status is LookupStatus.OK) == (winner is not None)
     assert winner is None or found is seen[winner]
+
+
+@pytest.mark.parametrize(
+    ("suffixes", "number"),
+    [
+        (["nxdomain", "nodata"], 0),
+        (["nxdomain", "servfail", "nodata", "refused"], 1),
+        (["servfail", "nxdomain", "ok"], 2),
+        (["timeout", "refused"], 0),
+    ],
+)
+def test_suffix_that_decides(suffixes: list[str], number: int) -> None:
+    """Without a winner the first failure decides, and where no lookup failed, the first suffix."""
+    found = deciding_suffix([suffix_sight(place, each) for place, each in enumerate(suffixes)])
+    assert found is not None
+    assert found.zone.view.zone == f"{number}.test"
+    assert found.server in found.zone.servers
 
 
 @pytest.mark.parametrize(

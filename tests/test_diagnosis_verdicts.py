@@ -68,6 +68,7 @@ RUNGS = {
 """An example of what leads to each rung, the furthest first: how the probes of a host's addresses end."""
 
 UP, PENDING = "up", "pending"
+PORTLESS = record("kms9.contoso.test", 0)
 
 
 def said(error: LikelyError | None) -> str | None:
@@ -310,10 +311,41 @@ def test_dot_alone_declines(records: list[Record]) -> None:
 
 def test_only_malformed_records() -> None:
     """Records that all have port 0 lead to a closed port, not to a host."""
-    diagnosis = seen(lookup=answer(status=LookupStatus.OK, record_count=2))
+    diagnosis = seen(also=[PORTLESS, record("kms8.contoso.test", 0)])
     assert diagnosis.verdict == "port_closed"
     assert said(diagnosis.error) == f"{OVER_RPC_UNAVAILABLE} high"
-    assert (diagnosis.hosts, diagnosis.first_attempt) == ((), {})
+    assert (diagnosis.hosts, diagnosis.first_attempt) == ((), {"rfc2782": 0, "random": 0})
+
+
+@pytest.mark.parametrize(
+    ("hosts", "verdict", "chances"),
+    [
+        ([[UP]], "degraded", {"rfc2782": 0.5, "random": 0.5}),
+        ([[UP], [UP]], "degraded", {"rfc2782": 2 / 3, "random": 2 / 3}),
+        ([[]], "port_closed", {"rfc2782": 0, "random": 0}),
+        ([["timeout"]], "port_closed", {"rfc2782": 0, "random": 0}),
+        ([["rpc_timeout"]], "kms_silent", {"rfc2782": 0, "random": 0}),
+        ([["local_error"]], "port_closed", {}),
+    ],
+)
+def test_port_0_beside_real_records(hosts: list[list[str]], verdict: str, chances: dict[str, float]) -> None:
+    """A record of port 0 counts as a host whose port is closed, in the verdict and at the first attempt."""
+    diagnosis = seen(*hosts, also=[PORTLESS])
+    assert diagnosis.verdict == verdict
+    assert diagnosis.first_attempt == pytest.approx(chances)
+    assert len(diagnosis.hosts) == len(hosts)
+
+
+def test_port_0_of_a_lower_priority() -> None:
+    """A record of port 0 that is nobody's first choice lowers only the chance of clients that take any."""
+    diagnosis = seen([UP], also=[record("kms9.contoso.test", 0, priority=1)])
+    assert (diagnosis.verdict, diagnosis.first_attempt) == ("degraded", {"rfc2782": 1, "random": 0.5})
+
+
+def test_port_0_beside_dot() -> None:
+    """Where one record declines and another has port 0, a client that takes the other finds it closed."""
+    diagnosis = seen(also=[PORTLESS, record(".", 0)])
+    assert diagnosis.verdict == "port_closed"
 
 
 @pytest.mark.parametrize(("status", "verdict", "error"), BY_STATUS[:5])

@@ -317,7 +317,7 @@ def test_unusual_record(rdata: str, records: list[Record], malformed: int) -> No
     assert lookup.status is LookupStatus.OK
     assert lookup.record_count == 1
     assert lookup.records == tuple(records)
-    assert lookup.ignored[IgnoredReason.MALFORMED] == malformed
+    assert len(lookup.portless) == lookup.ignored[IgnoredReason.MALFORMED] == malformed
     assert lookup.ignored[IgnoredReason.RECORDS_PER_ZONE] == 0
 
 
@@ -330,8 +330,20 @@ def test_malformed_record_beside_good_ones() -> None:
         limit=2,
     )
     assert [r.target for r in lookup.records] == ["kms1.contoso.com", "kms2.contoso.com"]
+    assert lookup.portless == (record("kms0.contoso.com", port=0),)
     assert lookup.record_count == 3
     assert lookup.ignored == {IgnoredReason.MALFORMED: 1, IgnoredReason.RECORDS_PER_ZONE: 0}
+
+
+def test_malformed_records_are_kept_within_the_limit() -> None:
+    """Records of port 0 are kept in a stable order within the limit of the others, and all are counted."""
+    bad = [f"{NAME} SRV {priority} 0 0 kms{priority}.contoso.com." for priority in (3, 1, 2)]
+    for answer in (bad, bad[::-1]):
+        lookup = srv(*answer, KMS1, limit=2)
+        assert [r.priority for r in lookup.portless] == [1, 2]
+        assert [r.target for r in lookup.records] == ["kms1.contoso.com"]
+        assert lookup.record_count == 4
+        assert lookup.ignored == {IgnoredReason.MALFORMED: 3, IgnoredReason.RECORDS_PER_ZONE: 0}
 
 
 def test_equal_records_are_one() -> None:

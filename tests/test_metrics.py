@@ -16,7 +16,7 @@ from prometheus_client.samples import Sample
 from exporter.build import BuildInfo
 from exporter.diagnosis import Verdict
 from exporter.metrics import SnapshotCollector, families
-from exporter.model import Host, IgnoredReason, LookupStatus, ProbeFailure, ZoneCheck
+from exporter.model import Host, IgnoredReason, LookupStatus, ProbeFailure, TargetLookup, ZoneCheck
 from exporter.names import show_labels
 from exporter.state import EndpointView, ExporterView, Histogram, ServerView, Snapshot, State
 from tests.builders import (
@@ -797,6 +797,40 @@ def test_expected(
     assert values(snapshot, "kms_zone_hosts_expected") == ([] if expected is None else [len(expected)])
 
 
+@pytest.mark.parametrize(
+    ("lookups", "found"),
+    [
+        pytest.param([], [], id="no lookup"),
+        pytest.param([addresses(TARGET, ADDRESS)], [], id="an address"),
+        pytest.param([addresses(TARGET), addresses(TARGET, ADDRESS)], [], id="an address at one server"),
+        pytest.param([addresses(TARGET, probed=(ADDRESS,))], [], id="an older address"),
+        pytest.param([addresses(TARGET)], [0], id="no address"),
+        pytest.param([addresses(TARGET), addresses(TARGET)], [0], id="no address anywhere"),
+        pytest.param([addresses(TARGET, failure=LookupStatus.TIMEOUT)], [0], id="a failing lookup"),
+    ],
+)
+def test_host_before_its_first_probe(lookups: Sequence[TargetLookup], found: list[float]) -> None:
+    """A host that has an address is neither up nor down until that is probed."""
+    targets = tuple((f"192.0.2.{number}", each) for number, each in enumerate(lookups))
+    assert values(Snapshot(hosts=(host(),), targets=targets), "kms_host_up") == found
+
+
+def test_new_port_of_a_known_host() -> None:
+    """A host that comes on a new port has no kms_host_up before the first probe of that: a 0 would lie."""
+    state = State()
+    configure(state, hosts=[host(), host(port=1689)])
+    state.apply_host(host_check(host(), ADDRESS))
+    ports = {sample.labels["port"]: sample.value for sample in series(state.snapshot(), "kms_host_up")}
+    assert ports == {"1688": 1}
+    late = replace(host_check(host(port=1689), ADDRESS), probes=())
+    state.apply_host(late)
+    assert [sample.labels["port"] for sample in series(state.snapshot(), "kms_host_up")] == ["1688"]
+    refused = probed(endpoint(port=1689), ProbeFailure.CONNECTION_REFUSED)
+    state.apply_host(replace(late, probes=(refused,)))
+    ports = {sample.labels["port"]: sample.value for sample in series(state.snapshot(), "kms_host_up")}
+    assert ports == {"1688": 1, "1689": 0}
+
+
 def test_expected_host_before_the_first_check() -> None:
     """An expected host has no kms_host_up before the first check: a 0 would lie."""
     state = State()
@@ -1017,6 +1051,7 @@ def test_help_tells_how_far_probes_go(rpc_bind: bool) -> None:  # noqa: FBT001 -
 
 
 AFFECTED = {
+    "kms_host_up",
     "kms_endpoint_up",
     "kms_endpoint_rpc_bind_seconds",
     "kms_client_verdict",

@@ -208,6 +208,9 @@ def test_the_configuration_itself_stays() -> None:
         (Request(names=["https://contoso.test"]), "NAME 'https://contoso.test'"),
         (Request(names=["[2001:db8::5"]), "NAME '[2001:db8::5'"),
         (Request(names=["0.0.0.0"]), "NAME '0.0.0.0'"),
+        (Request(names=["10.1.2.300"]), "NAME '10.1.2.300': ends in a number"),
+        (Request(names=["10.1.2"]), "NAME '10.1.2': ends in a number"),
+        (Request(names=["10.1.2.300:1688"]), "NAME '10.1.2.300:1688': '10.1.2.300' is not an IP address"),
         (Request(names=["224.0.0.1:1688"]), "NAME '224.0.0.1:1688'"),
         (Request(dns_servers=["ns1.contoso.test"]), "--dns.server 'ns1.contoso.test'"),
         (Request(dns_servers=["192.0.2.1", ""]), "--dns.server ''"),
@@ -336,12 +339,74 @@ def test_full_disk(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     assert "No space left on device" in line
 
 
+@pytest.mark.parametrize("form", list(Form))
+def test_closed_output(
+    lab: Lab,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    form: Form,
+) -> None:
+    """A report for which there is no standard output is unknown to whoever wanted it, and that is told."""
+    path = tmp_path / "config.yml"
+    path.write_text(down(lab))
+    monkeypatch.setattr("sys.stdout", None)
+    assert check(file_source(path), Request(form=form)) is Status.UNKNOWN
+    assert capsys.readouterr().err == "cannot print: standard output is closed\n"
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_closed_error_output(
+    lab: Lab,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    form: Form,
+) -> None:
+    """A report needs no standard error, and a complaint that nobody can see has its status."""
+    path = tmp_path / "config.yml"
+    path.write_text(down(lab))
+    monkeypatch.setattr("sys.stderr", None)
+    assert check(file_source(path), Request(form=form)) is Status.FAILED
+    assert "port_closed" in capsys.readouterr().out
+    assert check(file_source(path), Request(names=["a..b"], form=form)) is Status.UNKNOWN
+
+
 def check_into(stream: TextIO, lab: Lab, directory: Path, form: Form) -> Status:
     """Check a host that is down, with this stream as standard output."""
     path = directory / "config.yml"
-    path.write_text(f"hosts: ['{LOOPBACK}:{lab.closed_port().port}']\nprobe: {{networks: [127.0.0.0/8]}}\n")
+    path.write_text(down(lab))
     with contextlib.redirect_stdout(stream):
         return check(file_source(path), Request(form=form))
+
+
+def down(lab: Lab) -> str:
+    """Write a configuration with a host that is down."""
+    return f"hosts: ['{LOOPBACK}:{lab.closed_port().port}']\nprobe: {{networks: [127.0.0.0/8]}}\n"
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_complaint_that_nobody_gets(capsys: pytest.CaptureFixture[str], *, gone: bool) -> None:
+    """A complaint for Nagios that cannot be written is status unknown all the same, without a traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with (
+        os.fdopen(writing, "w") as pipe,
+        Path("/dev/full").open("w") as full,
+        contextlib.redirect_stdout(pipe if gone else full),
+    ):
+        assert check(None, Request(names=["a..b"], form=Form.NAGIOS)) is Status.UNKNOWN
+    complaint = capsys.readouterr().err
+    assert complaint == ("" if gone else "cannot print: No space left on device\n")
+
+
+def test_complaint_in_ascii(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """A complaint quotes what was typed also where it cannot be shown as it was."""
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding="ascii") as stream, contextlib.redirect_stdout(stream):
+        assert check(None, Request(names=["münchen..test"], form=Form.NAGIOS)) is Status.UNKNOWN
+        assert raw.getvalue() == rb"KMS UNKNOWN - NAME 'm\xfcnchen..test': has an empty label" + b"\n"
+    assert capsysbinary.readouterr() == (b"", b"")
 
 
 @pytest.mark.parametrize("form", list(Form))

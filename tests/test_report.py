@@ -293,7 +293,7 @@ def test_json_of_everything() -> None:
         "missing": [f"{THIRD}:1688"],
         "unexpected": [f"{OTHER}:1688"],
     }
-    assert [step["place"] for step in at_a.pop("next_steps")] == ["KMS host"]
+    assert [step["place"] for step in at_a.pop("next_steps")] == ["KMS host", "client"]
     assert at_a.pop("ladder")[3] == {"rung": "TCP port is open", "state": "partly", "detail": "1 of 2"}
     assert at_a == {
         "dns_server": A,
@@ -307,6 +307,7 @@ def test_json_of_everything() -> None:
             "authoritative": True,
             "ttl_seconds": 60,
             "soa_serial": 7,
+            "record_count": 2,
             "records": [
                 {"priority": 0, "weight": 1, "port": 1688, "target": TARGET},
                 {"priority": 0, "weight": 3, "port": 1688, "target": OTHER},
@@ -324,6 +325,7 @@ def test_json_of_everything() -> None:
         "symbol": "DNS_ERROR_RCODE_REFUSED",
         "certainty": "medium",
         "cause": None,
+        "elsewhere": None,
     }
     assert at_b["lookup"] == {
         "status": "refused",
@@ -331,9 +333,13 @@ def test_json_of_everything() -> None:
         "authoritative": None,
         "ttl_seconds": None,
         "soa_serial": None,
+        "record_count": 0,
         "records": [],
     }
-    assert (site["status"], site["expected"], site["dns_servers"][0]["verdict"]) == ("ok", [], "srv_missing")
+    [at_site] = site["dns_servers"]
+    assert (site["status"], site["expected"], site["remarks"]) == ("ok", [], [])
+    assert (at_site["status"], at_site["verdict"], at_site["next_steps"]) == ("ok", "srv_missing", [])
+    assert at_site["likely_error"]["elsewhere"] == "0x80092328 in the activation wizard of Windows 7"
 
 
 def test_json_of_static_hosts_and_clients() -> None:
@@ -354,9 +360,12 @@ def test_json_of_static_hosts_and_clients() -> None:
             "symbol": "SL_E_VL_BINDING_SERVICE_UNAVAILABLE",
             "certainty": "medium",
             "cause": {"code": "0x800706BA", "symbol": "RPC_S_SERVER_UNAVAILABLE"},
+            "elsewhere": None,
         },
     }
-    assert document["clients"] == [
+    [client] = document["clients"]
+    assert [rung["state"] for rung in client.pop("ladder")] == ["passed"] * 5
+    assert [client] == [
         {
             "client": "laptop",
             "dns_server": A,
@@ -364,8 +373,46 @@ def test_json_of_static_hosts_and_clients() -> None:
             "verdict": "ok",
             "zone": ZONE,
             "likely_error": None,
+            "next_steps": [],
         }
     ]
+
+
+def test_json_of_a_client_that_is_not_served() -> None:
+    """JSON has of a client the ladder and the steps of the suffix that decided, and null where none won."""
+    suffixes = [zone_at(status=LookupStatus.NODATA), published(SITE, {A: aa(status=LookupStatus.SERVFAIL)})]
+    seen = snapshot(clients={"laptop": suffixes, "desk": [zone_at(record())]}, probes={TARGET: "timeout"})
+    laptop, desk = json.loads(as_json(report_of(seen)))["clients"]
+    assert (laptop["verdict"], laptop["zone"], laptop["status"]) == ("dns_failed", None, "failed")
+    assert laptop["likely_error"]["code"] == "0x8007232A"
+    assert [rung["state"] for rung in laptop["ladder"]] == ["failed", *["not_reached"] * 4]
+    [step] = laptop["next_steps"]
+    assert f"nslookup -type=srv _vlmcs._tcp.{SITE} {A}" in step["commands"]
+    assert (desk["verdict"], desk["zone"], desk["status"]) == ("port_filtered", ZONE, "failed")
+    assert [rung["state"] for rung in desk["ladder"]] == [*["passed"] * 3, "failed", "not_reached"]
+    assert [step["place"] for step in desk["next_steps"]] == ["KMS host", "client"]
+
+
+def test_json_counts_records_that_it_does_not_show() -> None:
+    """JSON tells how many records the answer had, those that nobody can use included."""
+    report = report_of(snapshot(zone_at(record(), record(OTHER, 0)), probes={TARGET: None}))
+    [server] = json.loads(as_json(report))["zones"][0]["dns_servers"]
+    assert server["lookup"]["record_count"] == 2
+    assert [each["target"] for each in server["lookup"]["records"]] == [TARGET]
+    assert (server["verdict"], server["first_attempt_success_ratio"]) == (
+        "degraded",
+        {"rfc2782": 0.5, "random": 0.5},
+    )
+    assert len(server["next_steps"]) == 1
+
+
+@pytest.mark.parametrize("records", [[record(".", 0)], [record(), record(".", 0)]])
+def test_record_that_declines_is_no_rogue(records: Sequence[Record]) -> None:
+    """A target `.` that nobody expects is not told of as a host that nobody expects."""
+    seen = snapshot(zone_at(*records, expected=[host()]), probes={TARGET: None})
+    report = report_of(seen)
+    assert "nobody expects it" not in text_of(report)
+    assert "unexpected" not in as_nagios(report)
 
 
 def test_json_without_opinion() -> None:
@@ -382,8 +429,8 @@ def _steps(document: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
         yield from zone["remarks"]
         for server in zone["dns_servers"]:
             yield from server["next_steps"]
-    for static in document["static_hosts"]:
-        yield from static["next_steps"]
+    for each in (*document["static_hosts"], *document["clients"]):
+        yield from each["next_steps"]
 
 
 def _host(target: str, verdict: str, *endpoints: Mapping[str, Any]) -> dict[str, Any]:
@@ -412,7 +459,7 @@ def test_nagios_line_of_everything() -> None:
     summary, _, performance = line.partition(" | ")
     assert summary == (
         f"KMS CRITICAL - {ZONE} dns_failed at {B}, likely 0x8007232D; "
-        f"{THIRD}:1688 target_unresolvable; "
+        f"{THIRD}:1688 target_unresolvable at {A}; "
         f"{ZONE} degraded at {A}; {ZONE} lacks {THIRD}:1688; {ZONE} has unexpected {OTHER}:1688; "
         "192.0.2.9:1689 unknown"
     )
@@ -447,9 +494,24 @@ def test_nagios_line_of_everything() -> None:
         ),
         (
             snapshot(clients={"a|b": [zone_at(record())]}, probes={TARGET: "timeout"}),
-            "KMS CRITICAL - client a/b port_filtered",
+            f"KMS CRITICAL - client a/b port_filtered at {A}, likely 0xC004F074",
         ),
-        (snapshot(static_hosts=[host()], probes={TARGET: "rpc_busy"}), f"KMS CRITICAL - {TARGET}:1688"),
+        (
+            snapshot(clients={"laptop": [zone_at(status=LookupStatus.NXDOMAIN)]}),
+            f"KMS CRITICAL - client laptop srv_missing at {A}, likely 0x8007232B",
+        ),
+        (
+            snapshot(clients={"laptop": [zone_at(record())]}, probes={TARGET: "not_allowed"}),
+            f"KMS UNKNOWN - client laptop unknown at {A}",
+        ),
+        (
+            snapshot(static_hosts=[host("192.0.2.9")], probes={"192.0.2.9": "timeout"}),
+            "KMS CRITICAL - 192.0.2.9:1688 port_filtered",
+        ),
+        (
+            snapshot(static_hosts=[host()], probes={TARGET: "rpc_busy"}),
+            f"KMS CRITICAL - {TARGET}:1688 kms_silent at {A} | ",
+        ),
         (Snapshot(), "KMS UNKNOWN - "),
     ],
 )
@@ -492,8 +554,7 @@ def test_text_of_everything() -> None:
         f"{SITE} at {A}",
         "192.0.2.9:1689, assigned by hand",
         f"{THIRD}:1688, assigned by hand at {A}",
-        "client  DNS server  zone          verdict",
-        f"laptop  {A}  {ZONE}  ok",
+        f"client laptop at {A}: {ZONE}",
         "5 checked: 2 ok, 2 failed, 1 unknown",
     ]
     assert [line for line in lines if line != line.rstrip()] == []
@@ -533,16 +594,124 @@ def test_text_of_a_zone() -> None:
 def test_text_where_only_some_chances_are_known() -> None:
     """A backup that nobody could look at leaves the chance open that a client takes any record."""
     seen = snapshot(
-        zone_at(record(), record(OTHER, priority=10)), probes={TARGET: None, OTHER: "not_allowed"}
+        zone_at(record(), record(THIRD), record(OTHER, priority=10)),
+        probes={TARGET: None, OTHER: "not_allowed"},
     )
     report = report_of(seen)
     assert report.status is DEGRADED
     text = text_of(report)
     assert "Verdict: degraded," in text
-    assert "100% by priority and weight" in text
+    assert "First attempts that work: 50% by priority and weight\n" in text
     assert json.loads(as_json(report))["zones"][0]["dns_servers"][0]["first_attempt_success_ratio"] == {
-        "rfc2782": 1.0
+        "rfc2782": 0.5
     }
+
+
+@pytest.mark.parametrize(
+    ("records", "verdict", "chances"),
+    [
+        ([record(), record(".", 0)], "ok", "50% by priority and weight, 50% of clients that take any record"),
+        (
+            [record(), record(".", 0, priority=1)],
+            "ok",
+            "100% by priority and weight, 50% of clients that take any record",
+        ),
+        (
+            [record(), record(OTHER, 0)],
+            "degraded",
+            "50% by priority and weight, 50% of clients that take any record",
+        ),
+        ([record()], "ok", None),
+        ([record(port=0)], "port_closed", None),
+    ],
+)
+def test_text_of_chances(records: Sequence[Record], verdict: str, chances: str | None) -> None:
+    """The chances of a first attempt are told where clients are served, but not all of them at once."""
+    text = text_of(report_of(snapshot(zone_at(*records), probes={TARGET: None})))
+    assert f"Verdict: {verdict}," in text
+    told = [line.strip() for line in text.splitlines() if "First attempts" in line]
+    assert told == ([f"First attempts that work: {chances}"] if chances else [])
+
+
+def test_text_of_dot_beside_a_host() -> None:
+    """A zone where a client may take a record that declines is well, and is told what to do about it."""
+    report = report_of(snapshot(zone_at(record(), record(".", 0)), probes={TARGET: None}))
+    assert report.status is OK
+    [step] = report.zones[0].servers[0].steps
+    assert f"    [DNS] {step.text}\n" in text_of(report)
+
+
+@pytest.mark.parametrize(
+    "lookup",
+    [aa(status=LookupStatus.NXDOMAIN), aa(status=LookupStatus.NODATA), aa(record(".", 0))],
+)
+def test_nothing_expected_and_nothing_published(lookup: SrvLookup) -> None:
+    """A zone where nothing should be published, and nothing is, is well, and no error is spoken of."""
+    report = report_of(snapshot(published(ZONE, {A: lookup}, [])))
+    [server] = report.zones[0].servers
+    assert (report.status, server.status, server.steps, report.zones[0].remarks) == (OK, OK, (), ())
+    text = text_of(report)
+    assert "as it should be" in text
+    assert "Likely on" not in text
+    assert "What to do next" not in text
+    assert as_nagios(report).startswith("KMS OK - 1 checked")
+    assert "as it should be" not in text_of(report_of(snapshot(published(ZONE, {A: lookup}))))
+
+
+def test_text_of_a_client_that_is_served() -> None:
+    """A client that is served is shown with the suffix that won and the verdict, and no more."""
+    seen = snapshot(
+        clients={"laptop": [published(SITE, {A: aa(status=LookupStatus.NXDOMAIN)}), zone_at(record())]},
+        probes={TARGET: None},
+    )
+    assert text_of(report_of(seen)) == (f"client laptop at {A}: {ZONE}\n  Verdict: ok, every host is up\n\n")
+
+
+@pytest.mark.parametrize(
+    ("suffixes", "title", "rungs", "said"),
+    [
+        (
+            [published(SITE, {A: aa(status=LookupStatus.NXDOMAIN)}), zone_at(record(), record(OTHER))],
+            ZONE,
+            "✓✓✓!✓",
+            ["Verdict: degraded,", f"{OTHER}:1688 refuses", "First attempts that work: 50%"],
+        ),
+        (
+            [zone_at(record(OTHER))],
+            ZONE,
+            "✓✓✓✗-",
+            [
+                "Verdict: port_closed,",
+                "0xC004F074 (SL_E",
+                "192.0.2.2  connection_refused",
+                "net start sppsvc",
+            ],
+        ),
+        (
+            [zone_at(status=LookupStatus.NODATA), published(SITE, {A: aa(status=LookupStatus.SERVFAIL)})],
+            f"no record, {SITE} decides",
+            "✗----",
+            ["Verdict: dns_failed,", "0x8007232A (DNS_ERROR", f"_vlmcs._tcp.{SITE} {A}"],
+        ),
+        (
+            [zone_at(status=LookupStatus.NXDOMAIN), published(SITE, {A: aa(status=LookupStatus.NODATA)})],
+            f"no record, {ZONE} decides",
+            "✓✗---",
+            ["Verdict: srv_missing,", "0x8007232B (DNS_ERROR", "0x80092328", f"_vlmcs._tcp.{ZONE} {A}"],
+        ),
+    ],
+)
+def test_text_of_a_client_that_is_not_served(
+    suffixes: Sequence[ZoneView], title: str, rungs: str, said: Sequence[str]
+) -> None:
+    """A client that is not served, or not always, is shown the suffix that decided, in full."""
+    seen = snapshot(clients={"laptop": suffixes}, probes={TARGET: None, OTHER: "connection_refused"})
+    text = text_of(report_of(seen))
+    lines = text.splitlines()
+    assert lines[0] == f"client laptop at {A}: {title}"
+    assert "".join(line.split()[0] for line in lines[1:6]) == rungs
+    assert [phrase for phrase in said if phrase not in text] == []
+    assert "What to do next:" in text
 
 
 @pytest.mark.parametrize(
@@ -608,11 +777,28 @@ def test_what_looks_like_markup() -> None:
 
 
 def test_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal the verdict is coloured, and lines are as wide as it is."""
+    """On a terminal the verdict is coloured, and lines are as wide as it is, but for commands."""
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    text = text_of(report_of(snapshot(zone_at(record()), probes={TARGET: "timeout"})), terminal=True)
+    seen = snapshot(zone_at(record()), probes={TARGET: "timeout"})
+    text = text_of(report_of(seen), terminal=True)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    assert max(map(len, plain.splitlines())) <= 60
+    report = report_of(seen)
+    typed = {command for step in report.zones[0].servers[0].steps for command in step.commands}
+    lines = [line for line in plain.splitlines() if line.strip() not in typed]
+    assert max(map(len, lines)) <= 40
+    assert {line.strip() for line in plain.splitlines()} >= typed
+    assert max(map(len, typed)) > 40
     assert "\x1b[1;31mport_filtered\x1b[0m" in text
+
+
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_pipe(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """What is no terminal gets no escape codes, whatever the environment says, and its lines whole."""
+    monkeypatch.setenv(variable, "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    text = text_of(report_of(MIXED))
+    assert "\x1b" not in text
+    assert text == text_of(report_of(MIXED), "utf-8")
+    assert max(map(len, text.splitlines())) > 100

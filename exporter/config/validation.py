@@ -185,9 +185,10 @@ def _names(document: Document, key: str) -> Items:
 def _too_many_expected(document: Document) -> Iterator[tuple[Path, str]]:
     """What is cut off an answer looks as if it was missing."""
     data = document.data if isinstance(document.data, dict) else {}
-    limits = data.get("limits")
-    limit = limits.get("records_per_zone") if isinstance(limits, dict) else None
-    limit = limit if isinstance(limit, int) else Limits().records_per_zone
+    limits = data.get("limits", {})
+    limit = limits.get("records_per_zone", Limits().records_per_zone) if isinstance(limits, dict) else None
+    if type(limit) is not int or limit < 1:  # which is a problem of its own
+        return
     for path, _ in _items(document, "zones"):
         if len(_items(document, *path, "expected")) > limit:
             yield (*path, "expected"), f"has more hosts than limits.records_per_zone, which is {limit}"

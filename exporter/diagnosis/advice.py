@@ -42,7 +42,7 @@ def advise_static(static: StaticDiagnosis, static_hosts: Sequence[StaticDiagnosi
     """Say what to do about a static host, the other ones being witnesses; nothing where all is well."""
     others = [each for each in static_hosts if each is not static]
     witnesses = [each for each in others if each.dns_server in {static.dns_server, ""}]
-    return tuple(repair_host(static.sight, static.dns_server, witnesses))
+    return tuple(repair_host(static.sight, static.dns_server, witnesses, assigned=True))
 
 
 def remark(zone: ZoneDiagnosis) -> tuple[NextStep, ...]:
@@ -122,8 +122,8 @@ def _repair_records(server: ServerDiagnosis, zone: ZoneDiagnosis) -> Iterator[Ne
 
 
 def _missing(zone: ZoneDiagnosis) -> Iterator[NextStep]:
-    cached = not any(server.lookup.authoritative for server in zone.servers)
-    whose = "by what caches say, which may lag, " if cached else ""
+    sources = {server.lookup.authoritative for server in zone.servers if server.lookup.status.usable}
+    whose = "by what caches say, which may lag, " if sources == {False} else ""
     for host in sorted(zone.view.missing):
         sights = [sight for server in zone.servers for sight in server.absent if sight.host == host]
         working = next((sight for sight in sights if sight.works), None)
@@ -144,14 +144,13 @@ def _missing(zone: ZoneDiagnosis) -> Iterator[NextStep]:
 
 def _unexpected(zone: ZoneDiagnosis) -> Iterator[NextStep]:
     for host in sorted(zone.view.unexpected):
-        if host.target != NOT_AVAILABLE:
-            yield NextStep(
-                place=Place.HOST,
-                text=f"{show_host(host)} is published in {zone.view.zone}, and nobody expects it. Usually "
-                "somebody has typed a KMS host key on an ordinary machine: remove the key there, and delete "
-                "the record. If it is meant to serve, expect it in the configuration.",
-                commands=("slmgr /dlv", "slmgr /upk", "slmgr /cdns"),
-            )
+        yield NextStep(
+            place=Place.HOST,
+            text=f"{show_host(host)} is published in {zone.view.zone}, and nobody expects it. Usually "
+            "somebody has typed a KMS host key on an ordinary machine: remove the key there, and delete "
+            "the record. If it is meant to serve, expect it in the configuration.",
+            commands=("slmgr /dlv", "slmgr /upk", "slmgr /cdns"),
+        )
 
 
 def _disagreement(zone: ZoneDiagnosis) -> Iterator[NextStep]:
@@ -169,7 +168,7 @@ def _unnamed(
     server: ServerDiagnosis, zone: ZoneDiagnosis, witnesses: Sequence[StaticDiagnosis]
 ) -> Iterator[NextStep]:
     """Tell of hosts of the zone that work when they are assigned, and that no record names."""
-    named = {sight.host.target for sight in server.hosts}
+    named = {record.target for record in (*server.lookup.records, *server.lookup.portless)}
     for host in _working_in(zone, witnesses):
         if host.target not in named:
             text = f"Assigned by name, {show_host(host)} works: the record is at fault, for none names it."

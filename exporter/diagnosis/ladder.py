@@ -61,7 +61,7 @@ def _records_rung(server: ServerDiagnosis) -> Rung:
         return Rung(name=name, mark=Mark.FAILED, detail=f"none ({lookup.status})")
     if server.verdict is Verdict.SRV_DECLINED:
         return Rung(name=name, mark=Mark.FAILED, detail="the target is `.`: no service here")
-    mark = Mark.PASSED if lookup.records else Mark.FAILED
+    mark = Mark.FAILED if not lookup.records else Mark.PARTLY if lookup.portless else Mark.PASSED
     left_out = lookup.record_count - len(lookup.records)
     detail = f"{lookup.record_count}, TTL {lookup.ttl_seconds} s"
     return Rung(name=name, mark=mark, detail=detail + (f", {left_out} of them unusable" if left_out else ""))

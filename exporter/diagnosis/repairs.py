@@ -32,9 +32,12 @@ class NextStep:
 
 
 def repair_host(
-    sight: HostSight, dns_server: str, witnesses: Sequence[StaticDiagnosis]
+    sight: HostSight, dns_server: str, witnesses: Sequence[StaticDiagnosis], *, assigned: bool = False
 ) -> Iterator[NextStep]:
-    """Say what to do about a host; nothing where it serves clients by its own name."""
+    """Say what to do about a host; nothing where it serves clients by its own name.
+
+    `assigned` says that no record leads to it, but a client's own setting.
+    """
     if sight.lookup and sight.lookup.alias_of:
         yield NextStep(
             place=Place.DNS,
@@ -44,7 +47,7 @@ def repair_host(
     repair = _REPAIRS.get(sight.verdict)
     if repair:
         yield from repair(sight, dns_server)
-        yield from _compare(sight, witnesses)
+        yield from _compare(sight, witnesses, "setting" if assigned else "record")
     if sight.verdict is Verdict.TARGET_UNRESOLVABLE:
         yield from _blame_name(sight, witnesses)
 
@@ -63,7 +66,7 @@ def _repair_name(sight: HostSight, dns_server: str) -> Iterator[NextStep]:
 
 def _open_port(sight: HostSight, _dns_server: str) -> Iterator[NextStep]:
     host = show_host(sight.host)
-    if all(probe.failure is ProbeFailure.UNREACHABLE for probe in sight.probes):
+    if not any(probe.failure is ProbeFailure.TIMEOUT for probe in sight.probes):
         yield NextStep(
             place=Place.CLIENT,
             text=f"{host} cannot be reached, says a router or firewall on the way. See how far it goes:",
@@ -150,8 +153,8 @@ _REPAIRS: Mapping[Verdict, Callable[[HostSight, str], Iterator[NextStep]]] = {
 }
 
 
-def _compare(sight: HostSight, witnesses: Sequence[StaticDiagnosis]) -> Iterator[NextStep]:
-    """Tell faults of the record, the name and the port apart, where the host is assigned statically too."""
+def _compare(sight: HostSight, witnesses: Sequence[StaticDiagnosis], guide: str) -> Iterator[NextStep]:
+    """Tell faults of record (or setting), name and port apart, where a host is assigned statically too."""
     target = sight.host.target
     addresses = sight.lookup.addresses if sight.lookup else ()
     for witness in witnesses:
@@ -161,9 +164,9 @@ def _compare(sight: HostSight, witnesses: Sequence[StaticDiagnosis]) -> Iterator
         by_name = host.target == target
         assigned = f"Assigned by {'name' if by_name else 'address'}, {show_host(host)}"
         if witness.verdict is Verdict.OK:
-            text = f"{assigned} works: the record is at fault, not the host."
+            text = f"{assigned} works: the {guide} is at fault, not the host."
         elif witness.verdict is sight.verdict and host.port == sight.host.port:
-            fault = "the record is not at fault" if by_name else "the port is at fault, not DNS"
+            fault = f"the {guide} is not at fault" if by_name else "the port is at fault, not DNS"
             text = f"{assigned} fails in the same way: {fault}."
         else:
             continue

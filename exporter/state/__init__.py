@@ -95,14 +95,15 @@ class State:
         self._rpc_bind = rpc_bind
         self._zone_names = tuple(zones)
         self._clients = clients
-        self._zones.configure(
-            {ZoneKey(name): settings for name, settings in zones.items()} | _searched(clients),
-            forget_after_seconds=forget_after_seconds,
-            vanished_per_zone=vanished_per_zone,
-        )
         wanted = dict.fromkeys(static_hosts)
-        for host in self._static_hosts.keys() - wanted.keys():
-            self._holdings.release(("host", host))
+        with self._holdings.handing_over():
+            self._zones.configure(
+                {ZoneKey(name): settings for name, settings in zones.items()} | _searched(clients),
+                forget_after_seconds=forget_after_seconds,
+                vanished_per_zone=vanished_per_zone,
+            )
+            for host in self._static_hosts.keys() - wanted.keys():
+                self._holdings.release(("host", host))
         self._static_hosts = {host: self._static_hosts.get(host, _StaticHost()) for host in wanted}
 
     def memory_of_zone(self, name: str) -> Memory:

@@ -4,7 +4,9 @@ An owner is a zone, a static host, or a host that a zone does not publish, but d
 lead to the same endpoint, which then is one thing with one history.
 """
 
-from collections.abc import Hashable, Iterable
+import contextlib
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any
 
 from exporter.model import (
     NOT_AVAILABLE,
@@ -48,8 +50,19 @@ class Holdings:
 
     def release(self, owner: Hashable) -> None:
         """Let `owner` hold nothing any more."""
-        for table in (self._hosts, self._targets, self._asked, self._endpoints):
+        for table in self._tables():
             table.release(owner)
+
+    @contextlib.contextmanager
+    def handing_over(self) -> Iterator[None]:
+        """Drop nothing before the end, so that what goes from one owner to another keeps its values."""
+        keeper = object()
+        for table in self._tables():
+            table.hold(keeper, table.keys())
+        try:
+            yield
+        finally:
+            self.release(keeper)
 
     def apply_targets(
         self, owner: Hashable, seen: Iterable[tuple[str, Iterable[TargetLookup]]], *, now: float, fresh: float
@@ -95,6 +108,9 @@ class Holdings:
                 if lookup := self._targets.get(key):
                     addresses[key] = lookup.probed
         return Memory(addresses=addresses, endpoints=tuple(sorted(endpoints)))
+
+    def _tables(self) -> tuple[HeldTable[Any, Any], ...]:
+        return self._hosts, self._targets, self._asked, self._endpoints
 
     def servers_of(self, owner: Hashable) -> tuple[str, ...]:
         """List the DNS servers at which `owner` holds a target."""

@@ -74,10 +74,10 @@ class ZoneView:
 
     @property
     def unexpected(self) -> frozenset[Host]:
-        """What is published although nobody asked for it."""
+        """The hosts that are published although nobody asked for them."""
         if self.expected is None or self.published is None:
             return frozenset()
-        return frozenset(host for host in self.published if not self.is_expected(host))
+        return frozenset(host for host in self.published - self.expected if host.target != NOT_AVAILABLE)
 
     def is_expected(self, host: Host) -> bool:
         """Tell whether the configuration asks for a record. Nothing is expected: then `.` says just that."""
