@@ -36,8 +36,8 @@ run: .venv/.runtime ## the demo, or with CONFIG=FILE the exporter; ARGS adds fla
 
 # The coverage threshold is for the whole suite, so ARGS, which mostly selects a part of it, lifts it.
 .PHONY: test
-test: .venv/.dev debian-packages ## all tests with coverage; ARGS for pytest, e.g. ARGS='-k dns'
-	@.venv/bin/pytest --cov --cov-report=term $(if $(ARGS),--cov-fail-under=0) $(ARGS)
+test: .venv/.dev debian-packages ## all tests with coverage; ARGS for pytest, e.g. ARGS='-k dns', or '-n 0 --pdb'
+	@.venv/bin/pytest -n 2 --dist loadfile --cov --cov-report=term $(if $(ARGS),--cov-fail-under=0) $(ARGS)
 
 .PHONY: lint
 lint: .venv/.dev ## every static check; reports all, fails in the end
