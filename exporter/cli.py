@@ -219,12 +219,10 @@ def _source(path: Path | None) -> "Source":
 
 def _check_source(source: "Source") -> int:
     from exporter.config import ConfigError  # noqa: PLC0415
+    from exporter.reload import load_source  # noqa: PLC0415
 
     try:
-        config = source.load(source.read())
-    except OSError as error:
-        sys.stderr.write(f"{source.name}: cannot be read: {error.strerror or error}\n")
-        return _INVALID
+        config = load_source(source)
     except ConfigError as error:
         sys.stderr.writelines(f"{source.name}: {problem}\n" for problem in error.problems)
         return _INVALID

@@ -19,7 +19,7 @@ from rich.console import Console
 from exporter.checks import Checker
 from exporter.config import Config, ConfigError, Zone, parse_duration, parse_host, parse_server, parse_zone
 from exporter.model import KMS_PORT, Host, is_address
-from exporter.reload import Source
+from exporter.reload import Source, load_source
 from exporter.report import Status, make_report
 from exporter.report.machine import as_json, as_nagios, nagios_line
 from exporter.report.text import write_text
@@ -131,9 +131,7 @@ def _load(source: Source | None) -> Config:
     if source is None:
         return Config()
     try:
-        return source.load(source.read())
-    except OSError as error:
-        raise RequestError(f"{source.name}: cannot be read: {error.strerror or error}") from error
+        return load_source(source)
     except ConfigError as error:
         raise RequestError("\n".join(f"{source.name}: {problem}" for problem in error.problems)) from error
 
@@ -152,7 +150,7 @@ def _print(write: Callable[[TextIO], object]) -> bool:
     """Write to standard output, and tell whether that was possible; a reader that has gone wants no more."""
     stream = sys.stdout
     if stream is None:  # what Python makes of one that is closed
-        sys.stderr.write("cannot print: standard output is closed\n")
+        _tell("cannot print: standard output is closed")
         return False
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")  # a client may have any name
@@ -163,7 +161,7 @@ def _print(write: Callable[[TextIO], object]) -> bool:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or the flush at the end would fail again
         if isinstance(error, BrokenPipeError):
             return True
-        sys.stderr.write(f"cannot print: {error.strerror}\n")
+        _tell(f"cannot print: {error.strerror}")
         return False
     return True
 
@@ -172,9 +170,14 @@ def _complain(error: RequestError, form: Form) -> Status:
     if form is Form.NAGIOS:  # which shows standard output only
         line = nagios_line(Status.UNKNOWN, "; ".join(str(error).splitlines()))
         _print(lambda stream: stream.write(f"{line}\n"))
-    elif sys.stderr:
-        sys.stderr.write(f"{error}\n")
+    else:
+        _tell(str(error))
     return Status.UNKNOWN
+
+
+def _tell(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"{text}\n")
 
 
 async def look(config: Config, progress: Progress) -> Snapshot:

@@ -40,6 +40,20 @@ class Source:
     load: Callable[[bytes], Config] = parse
 
 
+def load_source(source: Source) -> Config:
+    """Load a configuration; raises ConfigError, also when the source cannot be read."""
+    try:
+        content = source.read()
+    except OSError as error:
+        raise _cannot_be_read(error) from error
+    return source.load(content)
+
+
+def _cannot_be_read(error: OSError) -> ConfigError:
+    message = f"cannot be read: {error.strerror or error}"
+    return ConfigError((Problem(line=None, path="", message=message),))
+
+
 def file_source(path: Path) -> Source:
     """Take the configuration from a file."""
     return Source(name=str(path), read=functools.partial(_read_file, path))
@@ -95,8 +109,7 @@ class Loader:
             content = self.source.read()
         except OSError as error:
             self._last_seen = _unreadable(error)
-            message = f"cannot be read: {error.strerror or error}"
-            raise ConfigError((Problem(line=None, path="", message=message),)) from error
+            raise _cannot_be_read(error) from error
         self._last_seen = _checksum(content)
         return self.source.load(content)
 

@@ -27,8 +27,8 @@ MAX_FRAGMENT_BYTES = 5840
 SERVER_TOO_BUSY = 0x1C010014
 """The status nca_s_server_too_busy of a fault (MS-RPCE 3.1.1.5.5)."""
 
-_HEADER_BYTES = 16
-_FIRST_AND_LAST_FRAGMENT = 0x03
+HEADER_BYTES = 16
+FIRST_AND_LAST_FRAGMENT = 0x03
 _LITTLE_ENDIAN = 0x10
 _ONE_RESULT = "B3xHH16sI"  # how many there are; then result, reason and transfer syntax of the first
 
@@ -122,8 +122,8 @@ def _build_bind() -> bytes:
             struct.pack("<16sI", NDR.bytes_le, NDR_VERSION),
         )
     )
-    kind = struct.pack("<BBBBB3x", 5, 0, PduType.BIND, _FIRST_AND_LAST_FRAGMENT, _LITTLE_ENDIAN)
-    return kind + struct.pack("<HHI", _HEADER_BYTES + len(body), 0, CALL_ID) + body
+    kind = struct.pack("<BBBBB3x", 5, 0, PduType.BIND, FIRST_AND_LAST_FRAGMENT, _LITTLE_ENDIAN)
+    return kind + struct.pack("<HHI", HEADER_BYTES + len(body), 0, CALL_ID) + body
 
 
 BIND = _build_bind()
@@ -135,7 +135,7 @@ _HEADER_START: tuple[Container[int], ...] = (
     (5,),  # rpc_vers
     (0,),  # rpc_vers_minor
     _MINIMUM_BYTES,  # PTYPE: what may answer a bind
-    range(_FIRST_AND_LAST_FRAGMENT, 0x100, 4),  # pfc_flags: both bits set, the others as the server likes
+    range(FIRST_AND_LAST_FRAGMENT, 0x100, 4),  # pfc_flags: both bits set, the others as the server likes
     (0x00, 0x01, _LITTLE_ENDIAN, _LITTLE_ENDIAN | 0x01),  # packed_drep: integers, and ASCII or EBCDIC
     range(4),  # packed_drep: IEEE, VAX, Cray or IBM floating point
     (0,),  # packed_drep, reserved
@@ -153,8 +153,8 @@ def bytes_missing(received: bytes) -> int:
     """
     if not _may_be_answer(received):
         return 0
-    if len(received) < _HEADER_BYTES:
-        return _HEADER_BYTES - len(received)
+    if len(received) < HEADER_BYTES:
+        return HEADER_BYTES - len(received)
     return max(0, _fragment_bytes(received) - len(received))
 
 
@@ -211,7 +211,7 @@ def _may_be_answer(received: bytes) -> bool:
     if highest < _MINIMUM_BYTES[received[2]] or lowest > MAX_FRAGMENT_BYTES:
         return False
     auth_len_and_call_id = struct.pack(_byte_order(received) + "HI", 0, CALL_ID)
-    return auth_len_and_call_id.startswith(received[10:_HEADER_BYTES])
+    return auth_len_and_call_id.startswith(received[10:HEADER_BYTES])
 
 
 def _byte_order(received: bytes) -> str:

@@ -90,9 +90,7 @@ def zone(*servers: ServerDiagnosis, agree: bool | None = None, **fields: Any) ->
 def static(sight: HostSight, at: str | None = None) -> StaticDiagnosis:
     """Diagnose a static host at the usual DNS server, or without one when it is an address."""
     usual = "" if is_address(sight.host.target) else A
-    return StaticDiagnosis(
-        dns_server=usual if at is None else at, sight=sight, verdict=sight.verdict, error=None
-    )
+    return StaticDiagnosis(dns_server=usual if at is None else at, sight=sight)
 
 
 def advice(found: ServerDiagnosis, *witnesses: HostSight, **fields: Any) -> tuple[NextStep, ...]:

@@ -52,7 +52,7 @@ def aa(*records: Record, **fields: Any) -> SrvLookup:
 
 def static(sight: HostSight) -> StaticDiagnosis:
     """Diagnose a static host."""
-    return StaticDiagnosis(dns_server=SERVER, sight=sight, verdict=sight.verdict, error=None)
+    return StaticDiagnosis(dns_server=SERVER, sight=sight)
 
 
 def marks(rungs: Sequence[Rung]) -> str:

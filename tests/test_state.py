@@ -693,6 +693,17 @@ def test_declined_where_a_host_is_expected(state: State) -> None:
     assert not zone.is_expected(host(".", 0))
 
 
+def test_host_that_goes_from_one_zone_to_another(state: State) -> None:
+    """A result survives a reload by which one zone lets go of an endpoint that another comes to expect."""
+    configure(state, {ZONE: zone_settings(), OTHER_ZONE: zone_settings()})
+    state.apply_zone(zone_check(at_server(SERVER, answer(), {TARGET: [ADDRESS]}), zone=OTHER_ZONE, probes=[]))
+    state.apply_zone(zone_check(at_server(SERVER, answer(record()))))
+    assert endpoints_in(state.snapshot()) == {endpoint()}
+
+    configure(state, {OTHER_ZONE: zone_settings(expected=[host()])})
+    assert endpoints_in(state.snapshot()) == {endpoint()}
+
+
 def test_host_that_is_not_expected_any_more(state: State) -> None:
     """A missing host that the configuration drops is gone at once, with its endpoint."""
     configure(state, expecting(host(), host(OTHER_TARGET)))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from exporter.rpc import (
+    FIRST_AND_LAST_FRAGMENT,
+    HEADER_BYTES,
     KMS_INTERFACE,
     KMS_INTERFACE_VERSION,
     MAX_FRAGMENT_BYTES,
@@ -23,11 +25,8 @@ from exporter.rpc import (
     Result,
 )
 
-HEADER_BYTES = 16
-
 _HEADER = struct.Struct("<2sBB4sHHI")  # version, type, flags, data representation, two lengths, call
 _VERSION = bytes((5, 0))
-_WHOLE = 0x03  # first fragment and last
 _LITTLE_ENDIAN = b"\x10\x00\x00\x00"  # integers; ASCII, IEEE floats
 _ASSOCIATION = struct.Struct("<HHI")  # fragment sizes, association group
 _ASSOCIATION_GROUP = 0x1688  # any but 0, which asks for a new one
@@ -80,7 +79,7 @@ def bind_length(header: bytes) -> int | None:
     version, kind, flags, representation, length, auth_length, _ = _HEADER.unpack_from(header)
     if (version, kind, representation, auth_length) != (_VERSION, PduType.BIND, _LITTLE_ENDIAN, 0):
         return None
-    whole = flags & _WHOLE == _WHOLE
+    whole = flags & FIRST_AND_LAST_FRAGMENT == FIRST_AND_LAST_FRAGMENT
     return length if whole and HEADER_BYTES <= length <= MAX_FRAGMENT_BYTES else None
 
 
@@ -138,7 +137,10 @@ def _bind_ack(bind: bytes, results: Sequence[bytes], port: int) -> bytes:
         )
     )
     length = HEADER_BYTES + len(body)
-    return _HEADER.pack(_VERSION, PduType.BIND_ACK, _WHOLE, _LITTLE_ENDIAN, length, 0, call_id) + body
+    return (
+        _HEADER.pack(_VERSION, PduType.BIND_ACK, FIRST_AND_LAST_FRAGMENT, _LITTLE_ENDIAN, length, 0, call_id)
+        + body
+    )
 
 
 def _secondary_address(port: int) -> bytes:

@@ -11,11 +11,11 @@ import socket
 from collections.abc import AsyncIterator, Collection, Mapping
 from functools import partial
 
-from exporter.demo.binding import ENDPOINT_MAPPER, HEADER_BYTES, KMS, Syntax, answer, bind_length
+from exporter.demo.binding import ENDPOINT_MAPPER, KMS, Syntax, answer, bind_length
 from exporter.demo.sockets import Binding, Serve, accepting, bind_together, port_of, receive_exactly
 from exporter.demo.zones import Behaviour
 from exporter.model import KMS_PORT
-from exporter.rpc import MAX_FRAGMENT_BYTES
+from exporter.rpc import HEADER_BYTES, MAX_FRAGMENT_BYTES
 
 _HOLD_SECONDS = 30.0
 _FILL_SECONDS = 1.0

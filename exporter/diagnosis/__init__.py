@@ -86,23 +86,25 @@ class _Sights:
     def _probes_of(self, host: Host, lookup: TargetLookup | None) -> tuple[ProbeResult, ...]:
         addresses = lookup.addresses if lookup else ()
         endpoints = (Endpoint(target=host.target, port=host.port, address=address) for address in addresses)
-        return tuple(self._probes[each] for each in endpoints if each in self._probes)
+        return tuple(probe for each in endpoints if (probe := self._probes.get(each)))
 
 
 def _zone(view: ZoneView, sights: _Sights) -> ZoneDiagnosis:
+    absent = sorted(host for host in view.vanished | view.missing if host.target != NOT_AVAILABLE)
     return ZoneDiagnosis(
         view=view,
         servers=tuple(
-            _server(server, server.lookup, view, sights) for server in view.servers if server.lookup
+            _server(server, server.lookup, view, absent, sights) for server in view.servers if server.lookup
         ),
         agree=_agree(server.lookup for server in view.servers if server.lookup),
     )
 
 
-def _server(server: ServerView, lookup: SrvLookup, zone: ZoneView, sights: _Sights) -> ServerDiagnosis:
+def _server(
+    server: ServerView, lookup: SrvLookup, zone: ZoneView, absent: Iterable[Host], sights: _Sights
+) -> ServerDiagnosis:
     records = server.records or ()
     hosts = sights.of((r.host for r in records if r.target != NOT_AVAILABLE), server.dns_server)
-    absent = sorted(host for host in zone.vanished | zone.missing if host.target != NOT_AVAILABLE)
     verdict = judge(lookup, hosts)
     works = {sight.host: sight.works for sight in hosts}
     return ServerDiagnosis(
@@ -127,10 +129,7 @@ def _static(view: StaticHostView, sights: _Sights) -> Iterator[StaticDiagnosis]:
     for dns_server in view.dns_servers:
         [sight] = sights.of([view.host], dns_server)
         if sight.lookup:
-            verdict = sight.verdict
-            yield StaticDiagnosis(
-                dns_server=dns_server, sight=sight, verdict=verdict, error=likely_error(verdict)
-            )
+            yield StaticDiagnosis(dns_server=dns_server, sight=sight)
 
 
 def _client(view: ClientView, sights: _Sights) -> Iterator[ClientDiagnosis]:

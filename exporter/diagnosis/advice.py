@@ -34,15 +34,19 @@ def advise(
     """
     if server.as_expected:
         return ()
-    witnesses = [each for each in static_hosts if each.dns_server in {server.dns_server, ""}]
-    return tuple(_steps(server, zone, witnesses))
+    return tuple(_steps(server, zone, _witnesses(static_hosts, server.dns_server)))
 
 
 def advise_static(static: StaticDiagnosis, static_hosts: Sequence[StaticDiagnosis]) -> tuple[NextStep, ...]:
     """Say what to do about a static host, the other ones being witnesses; nothing where all is well."""
     others = [each for each in static_hosts if each is not static]
-    witnesses = [each for each in others if each.dns_server in {static.dns_server, ""}]
+    witnesses = _witnesses(others, static.dns_server)
     return tuple(repair_host(static.sight, static.dns_server, witnesses, assigned=True))
+
+
+def _witnesses(static_hosts: Sequence[StaticDiagnosis], dns_server: str) -> list[StaticDiagnosis]:
+    """Choose the static hosts as this DNS server leads to them, and those that are addresses."""
+    return [each for each in static_hosts if each.dns_server in {dns_server, ""}]
 
 
 def remark(zone: ZoneDiagnosis) -> tuple[NextStep, ...]:

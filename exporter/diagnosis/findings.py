@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from exporter.diagnosis.errors import LikelyError
+from exporter.diagnosis.errors import LikelyError, likely_error
 from exporter.diagnosis.selection import Selection
 from exporter.diagnosis.verdicts import HostSight, Verdict
 from exporter.model import SrvLookup
@@ -47,8 +47,16 @@ class StaticDiagnosis:
 
     dns_server: str
     sight: HostSight
-    verdict: Verdict
-    error: LikelyError | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What a client meets that is assigned the host."""
+        return self.sight.verdict
+
+    @property
+    def error(self) -> LikelyError | None:
+        """What the client is likely to show."""
+        return likely_error(self.verdict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

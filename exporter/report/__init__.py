@@ -11,6 +11,7 @@ Pure but for what is printed. Takes a snapshot and decides nothing about DNS or 
 import enum
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
 
 from exporter.diagnosis import (
     ClientDiagnosis,
@@ -30,6 +31,8 @@ from exporter.diagnosis import (
 from exporter.model import Host
 from exporter.state import Snapshot
 
+D = TypeVar("D")
+
 
 class Status(enum.IntEnum):
     """How bad it is, as exit status; the numbers are those of the Nagios plugin interface.
@@ -47,13 +50,23 @@ _BY_URGENCY = (Status.OK, Status.UNKNOWN, Status.DEGRADED, Status.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerReport:
-    """A zone at one DNS server."""
+class Part(Generic[D]):
+    """One diagnosis with how bad it is, the ladder to it, and what to do next."""
 
-    diagnosis: ServerDiagnosis
+    diagnosis: D
     status: Status
     ladder: tuple[Rung, ...]
     steps: tuple[NextStep, ...]
+
+
+ServerReport: TypeAlias = Part[ServerDiagnosis]
+"""A zone at one DNS server."""
+
+StaticReport: TypeAlias = Part[StaticDiagnosis]
+"""A static host through one DNS server."""
+
+ClientReport: TypeAlias = Part[ClientDiagnosis]
+"""A kind of client through one DNS server; ladder and steps are about the suffix that decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,33 +80,26 @@ class ZoneReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StaticReport:
-    """A static host through one DNS server."""
-
-    diagnosis: StaticDiagnosis
-    status: Status
-    ladder: tuple[Rung, ...]
-    steps: tuple[NextStep, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientReport:
-    """A kind of client through one DNS server; ladder and steps are about the suffix that decided."""
-
-    diagnosis: ClientDiagnosis
-    status: Status
-    ladder: tuple[Rung, ...]
-    steps: tuple[NextStep, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that was looked at, and the status of the worst of it."""
+    """All that was looked at."""
 
-    status: Status
     zones: tuple[ZoneReport, ...]
     static_hosts: tuple[StaticReport, ...]
     clients: tuple[ClientReport, ...]
+
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        """The status of everything, in the order in which it is printed."""
+        return (
+            *(zone.status for zone in self.zones),
+            *(static.status for static in self.static_hosts),
+            *(client.status for client in self.clients),
+        )
+
+    @property
+    def status(self) -> Status:
+        """The status of the worst."""
+        return worst(self.statuses)
 
 
 def make_report(snapshot: Snapshot, *, hosts: Container[Host]) -> Report:
@@ -103,37 +109,27 @@ def make_report(snapshot: Snapshot, *, hosts: Container[Host]) -> Report:
     """
     diagnosis = diagnose(snapshot)
     rpc_bind = snapshot.rpc_bind
-    zones = tuple(_zone(zone, diagnosis.static_hosts, rpc_bind=rpc_bind) for zone in diagnosis.zones)
-    static_hosts = tuple(
-        StaticReport(
-            diagnosis=static,
-            status=status_of(static.verdict),
-            ladder=static_ladder(static, rpc_bind=rpc_bind),
-            steps=advise_static(static, diagnosis.static_hosts),
-        )
-        for static in diagnosis.static_hosts
-        if static.sight.host in hosts
-    )
-    clients = tuple(
-        ClientReport(
-            diagnosis=client,
-            status=status_of(client.verdict),
-            ladder=zone_ladder(client.server, rpc_bind=rpc_bind),
-            steps=advise(client.server, client.zone, diagnosis.static_hosts),
-        )
-        for client in diagnosis.clients
-    )
     return Report(
-        status=worst(
-            (
-                *(zone.status for zone in zones),
-                *(static.status for static in static_hosts),
-                *(client.status for client in clients),
+        zones=tuple(_zone(zone, diagnosis.static_hosts, rpc_bind=rpc_bind) for zone in diagnosis.zones),
+        static_hosts=tuple(
+            Part(
+                diagnosis=static,
+                status=status_of(static.verdict),
+                ladder=static_ladder(static, rpc_bind=rpc_bind),
+                steps=advise_static(static, diagnosis.static_hosts),
             )
+            for static in diagnosis.static_hosts
+            if static.sight.host in hosts
         ),
-        zones=zones,
-        static_hosts=static_hosts,
-        clients=clients,
+        clients=tuple(
+            Part(
+                diagnosis=client,
+                status=status_of(client.verdict),
+                ladder=zone_ladder(client.server, rpc_bind=rpc_bind),
+                steps=advise(client.server, client.zone, diagnosis.static_hosts),
+            )
+            for client in diagnosis.clients
+        ),
     )
 
 
@@ -157,7 +153,7 @@ def worst(statuses: Iterable[Status]) -> Status:
 
 def _zone(zone: ZoneDiagnosis, static: tuple[StaticDiagnosis, ...], *, rpc_bind: bool) -> ZoneReport:
     servers = tuple(
-        ServerReport(
+        Part(
             diagnosis=server,
             status=Status.OK if server.as_expected else status_of(server.verdict),
             ladder=zone_ladder(server, rpc_bind=rpc_bind),

@@ -4,12 +4,13 @@ Pure functions. The JSON's keys are a public interface; seconds and numbers are 
 known". The line follows https://nagios-plugins.org/doc/guidelines.html.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from exporter.diagnosis import HostSight, LikelyError, NextStep, Rung, ServerDiagnosis
-from exporter.model import Host, ProbeResult, Record, SrvLookup, host_port
+from exporter.model import Host, ProbeResult, SrvLookup, host_port
 from exporter.report import ClientReport, Report, ServerReport, StaticReport, Status, ZoneReport
 
 _NAGIOS = {
@@ -34,9 +35,7 @@ def as_json(report: Report) -> str:
 
 def as_nagios(report: Report) -> str:
     """Write the report as one line: status, what is wrong, and performance data."""
-    troubles = [trouble for trouble in _troubles(report) if trouble]
-    count = len(report.zones) + len(report.static_hosts) + len(report.clients)
-    summary = "; ".join(troubles) or f"{count} checked, all as they should be"
+    summary = "; ".join(_troubles(report)) or f"{len(report.statuses)} checked, all as they should be"
     return f"{nagios_line(report.status, summary)} | {' '.join(_performance(report))}".rstrip(" |")
 
 
@@ -111,16 +110,7 @@ def _lookup(lookup: SrvLookup) -> dict[str, Any]:
         "ttl_seconds": lookup.ttl_seconds,
         "soa_serial": lookup.soa_serial,
         "record_count": lookup.record_count,
-        "records": [_record(record) for record in lookup.records],
-    }
-
-
-def _record(record: Record) -> dict[str, Any]:
-    return {
-        "priority": record.priority,
-        "weight": record.weight,
-        "port": record.port,
-        "target": record.target,
+        "records": [dataclasses.asdict(record) for record in lookup.records],
     }
 
 
@@ -193,8 +183,7 @@ def _troubles(report: Report) -> Iterator[str]:
         (client.status, f"client {client.diagnosis.client} {_why(client.diagnosis.server)}")
         for client in report.clients
     ]
-    order = (Status.FAILED, Status.DEGRADED, Status.UNKNOWN)
-    for status in order:
+    for status in (Status.FAILED, Status.DEGRADED, Status.UNKNOWN):
         yield from (text for each, text in bad if each is status)
 
 

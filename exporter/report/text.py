@@ -235,11 +235,7 @@ def _client(client: ClientReport, *, unicode: bool) -> Iterator[RenderableType]:
 
 def _summary(report: Report) -> Iterator[RenderableType]:
     """Count, where there is more than one thing to count."""
-    statuses = [
-        *(zone.status for zone in report.zones),
-        *(static.status for static in report.static_hosts),
-        *(client.status for client in report.clients),
-    ]
+    statuses = report.statuses
     if len(statuses) > 1:
         counts = (
             f"{statuses.count(status)} {status.name.lower()}" for status in Status if status in statuses
