@@ -10,6 +10,9 @@ from exporter.demo.situations import CLIENTS, STATIC_HOSTS
 from exporter.demo.zones import DNS_ADDRESS, SECOND_DNS_ADDRESS, Situation
 from exporter.model import host_port
 
+_LABELS = "{team: workplace, site: lab}"
+"""Those that the alert rules carry along, for routing; all zones have the same."""
+
 _TEXT = """\
 # The lab of `kms-exporter demo`
 interval: 10s
@@ -42,7 +45,7 @@ def configuration(situations: Iterable[Situation], *, port: int, dns_port: int) 
 
 
 def _zone(situation: Situation, dns_servers: Iterable[str]) -> str:
-    lines = [f"  - name: {situation.zone}"]
+    lines = [f"  - name: {situation.zone}", f"    labels: {_LABELS}"]
     if situation.elsewhere is not None:
         lines.append(f"    dns_servers: {_list(dns_servers)}")
     if situation.expected is not None:
