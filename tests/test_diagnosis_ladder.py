@@ -7,7 +7,7 @@ import pytest
 
 from exporter.diagnosis import HostSight, Mark, ServerDiagnosis, StaticDiagnosis, Verdict
 from exporter.diagnosis.ladder import Rung, show_milliseconds, static_ladder, zone_ladder
-from exporter.model import Host, LookupStatus, ProbeFailure, Record, SrvLookup
+from exporter.model import Host, IgnoredReason, LookupStatus, ProbeFailure, Record, SrvLookup
 from tests.builders import SERVER, TARGET, addresses, answer, endpoint, host, probed, record, server_diagnosis
 
 OTHER = "kms2.contoso.test"
@@ -131,6 +131,14 @@ def test_port_0_beside_a_good_record() -> None:
     found = server(seen(UP), lookup=aa(record(), record(OTHER, 0)))
     assert found.verdict is Verdict.DEGRADED
     assert marks(zone_ladder(found, rpc_bind=True)) == "+!+++"
+
+
+def test_records_beyond_the_limit() -> None:
+    """Records that a limit cut are told apart from those that nobody can use."""
+    cut = {IgnoredReason.RECORDS_PER_ZONE: 50, IgnoredReason.MALFORMED: 1}
+    found = server(seen(UP), lookup=aa(record(), record_count=52, ignored=cut))
+    rung = zone_ladder(found, rpc_bind=True)[1]
+    assert rung.detail == "52, TTL 60 s, 1 of them unusable, 50 of them cut by limits.records_per_zone"
 
 
 def test_records_that_cannot_be_used() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from exporter.diagnosis.findings import ServerDiagnosis, StaticDiagnosis
 from exporter.diagnosis.verdicts import HostSight, Verdict
-from exporter.model import LookupStatus, is_address
+from exporter.model import IgnoredReason, LookupStatus, is_address
 
 
 class Mark(enum.StrEnum):
@@ -62,9 +62,15 @@ def _records_rung(server: ServerDiagnosis) -> Rung:
     if server.verdict is Verdict.SRV_DECLINED:
         return Rung(name=name, mark=Mark.FAILED, detail="the target is `.`: no service here")
     mark = Mark.FAILED if not lookup.records else Mark.PARTLY if lookup.portless else Mark.PASSED
-    left_out = lookup.record_count - len(lookup.records)
-    detail = f"{lookup.record_count}, TTL {lookup.ttl_seconds} s"
-    return Rung(name=name, mark=mark, detail=detail + (f", {left_out} of them unusable" if left_out else ""))
+    cut = lookup.ignored.get(IgnoredReason.RECORDS_PER_ZONE, 0)
+    unusable = lookup.record_count - len(lookup.records) - cut
+    details = [
+        f"{lookup.record_count}",
+        f"TTL {lookup.ttl_seconds} s",
+        *([f"{unusable} of them unusable"] if unusable > 0 else []),
+        *([f"{cut} of them cut by limits.records_per_zone"] if cut else []),
+    ]
+    return Rung(name=name, mark=mark, detail=", ".join(details))
 
 
 def _host_rungs(hosts: Sequence[HostSight], *, rpc_bind: bool) -> tuple[Rung, ...]:
