@@ -18,21 +18,29 @@ PYTHON :=# make run PYTHON=python3.13         the interpreter .venv is made from
 #   bind9           named: authoritative servers to look records up at
 #   bind9-dnsutils  nsupdate: dynamic updates, as a KMS host sends them
 #   prometheus      Prometheus and promtool: rules, scrapes, `check metrics`
+#   prometheus-alertmanager  Alertmanager and amtool: routes, inhibition, pages
 #   iproute2        ip: network namespaces with addresses that lose packets or lead nowhere
-DEBIAN_PACKAGES := bind9 bind9-dnsutils prometheus iproute2
-# The services that come with them. The tests start their own; these stay off.
-DEBIAN_SERVICES := named prometheus
+MONITORING := prometheus prometheus-alertmanager
+DEBIAN_PACKAGES := bind9 bind9-dnsutils $(MONITORING) iproute2
+# The services that come with them. The tests and the stack start their own; these stay off.
+DEBIAN_SERVICES := named $(MONITORING)
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input -q
 PROJECT := --no-deps --no-build-isolation --no-index
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: run
 run: .venv/.runtime ## the demo, or with CONFIG=FILE the exporter; ARGS adds flags
 	@exec .venv/bin/kms-exporter $(if $(CONFIG),run --config.file='$(CONFIG)',demo) $(ARGS)
+
+.PHONY: stack
+stack: .venv/.runtime ## demo, Prometheus with the rules, and Alertmanager, without containers; ARGS for deploy/stack
+	@$(debian-install)
+	debian_install $(MONITORING) || true # it names itself what it lacks, and takes what is not Debian's
+	exec .venv/bin/python -m deploy.stack $(if $(CONFIG),--config.file='$(CONFIG)') $(ARGS)
 
 # The coverage threshold is for the whole suite, so ARGS, which mostly selects a part of it, lifts it.
 .PHONY: test
@@ -69,6 +77,14 @@ schema: .venv/.runtime ## deploy/kms-exporter.schema.json, from the configuratio
 	@.venv/bin/python -m exporter.config >.venv/schema.json
 	cp .venv/schema.json deploy/kms-exporter.schema.json
 
+.PHONY: dashboards
+dashboards: .venv/.dev ## grafana/*.json, from grafana/source
+	@.venv/bin/python -m grafana.source
+
+.PHONY: manifests
+manifests: .venv/.runtime ## deploy/kubernetes, from deploy/prometheus
+	@.venv/bin/python deploy/kubernetes/generate.py
+
 # Dated by the last commit, so that the same commit gives the same bytes.
 .PHONY: wheel
 wheel: .venv/.runtime ## the wheel, into dist/
@@ -97,7 +113,7 @@ lock: .venv/.dev ## deploy/*.lock, from pyproject.toml; ARGS=--upgrade for newer
 clean: ## removes what the targets above made, .venv included
 	@rm -rf .venv build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache \
 	    .ruff_cache exporter/REVISION
-	find exporter tests -name __pycache__ -prune -exec rm -rf {} +
+	find exporter tests deploy grafana -name __pycache__ -prune -exec rm -rf {} +
 
 
 # Not for the command line, mostly.

@@ -1,4 +1,4 @@
-"""Real servers for the tests: BIND, Prometheus, TCP peers, network namespaces, and the exporter itself.
+"""Real servers for the tests: BIND, Prometheus, Alertmanager, TCP peers, namespaces, and the exporter itself.
 
 This module starts them, waits until they answer, and stops them; it asserts nothing about what the
 exporter shows. Every child process leads a session of its own and dies with the test run, every port
@@ -10,6 +10,7 @@ Deadlines are generous: they end a test that cannot succeed, they measure nothin
 import contextlib
 import ctypes
 import http.client
+import http.server
 import itertools
 import json
 import os
@@ -588,13 +589,19 @@ def http_request(
     *,
     method: str = "GET",
     headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    namespace: Namespace | None = None,
 ) -> Response:
-    """Make one request on a connection of its own."""
-    connection = http.client.HTTPConnection(*address, timeout=DEADLINE_SECONDS / 4)
-    with contextlib.closing(connection):
-        connection.request(method, path, headers=dict(headers or {}))
-        answer = connection.getresponse()
-        return Response(answer.status, answer.headers, answer.read())
+    """Make one request on a connection of its own, from within a namespace if one is given."""
+
+    def request() -> Response:
+        connection = http.client.HTTPConnection(*address, timeout=DEADLINE_SECONDS / 4)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers=dict(headers or {}))
+            answer = connection.getresponse()
+            return Response(answer.status, answer.headers, answer.read())
+
+    return namespace.call(request) if namespace else request()
 
 
 @dataclass(frozen=True, slots=True)
@@ -677,7 +684,7 @@ def kms_exporter(*arguments: str, namespace: Namespace | None = None) -> subproc
 
 
 class Exporter(Process):
-    """The real program on a port of its own.
+    """The real program, on a port of its own unless one is given.
 
     It runs `command` with the configuration, if one is given, and more `arguments`. `before` is put
     before the command. Stopping it asserts that it wrote nothing but its log and caught no bug of its own.
@@ -691,6 +698,7 @@ class Exporter(Process):
         command: str = "run",
         arguments: Sequence[str] = (),
         before: Sequence[str] = (),
+        port: int = 0,
         namespace: Namespace | None = None,
     ) -> None:
         directory.mkdir(parents=True)
@@ -704,7 +712,7 @@ class Exporter(Process):
                 *before,
                 *(sys.executable, "-W", "default::ResourceWarning", "-m", "exporter", command),
                 *config_flag,
-                f"--web.listen-address={LOOPBACK}:0",
+                f"--web.listen-address={LOOPBACK}:{port}",
                 "--log.format=json",
                 *arguments,
             ],
@@ -750,8 +758,7 @@ class Exporter(Process):
 
     def _request(self, method: str, path: str, headers: Mapping[str, str]) -> Response:
         named = {key.replace("_", "-"): value for key, value in headers.items()}
-        look = self.namespace.call if self.namespace else lambda function: function()
-        return look(lambda: http_request(self.web, path, method=method, headers=named))
+        return http_request(self.web, path, method=method, headers=named, namespace=self.namespace)
 
     def metrics(self) -> Samples:
         """Scrape /metrics."""
@@ -793,46 +800,181 @@ class Exporter(Process):
         )
 
 
-# --- Prometheus
+# --- Prometheus and Alertmanager
+
+RULES = ROOT / "deploy/prometheus/kms-exporter.rules.yml"
+PROMETHEUS_EXAMPLE = ROOT / "deploy/prometheus/prometheus.yml"
+ALERTMANAGER_EXAMPLE = ROOT / "deploy/alertmanager/alertmanager.yml"
 
 
-class Prometheus(Process):
-    """A Prometheus server that scrapes one address every second."""
+def hurried_rules(directory: Path, wait: str = "1s") -> Path:
+    """Copy the alert rules with every wait and interval shortened, and nothing else changed."""
+    copy = directory / RULES.name
+    copy.write_text(
+        re.sub(r"(?m)^(\s+(?:for|keep_firing_for|interval):) \w+$", rf"\1 {wait}", RULES.read_text())
+    )
+    return copy
 
-    def __init__(self, directory: Path, target: tuple[str, int]) -> None:
-        need("prometheus")
-        directory.mkdir(parents=True)
-        scrape = {"job_name": "kms", "static_configs": [{"targets": ["{}:{}".format(*target)]}]}
-        configuration = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-            "scrape_configs": [scrape],
-        }
-        config_file = directory / "prometheus.yml"
-        config_file.write_text(yaml.safe_dump(configuration))
-        self.web = (LOOPBACK, free_port())
-        super().__init__(
-            [
-                which("prometheus") or "",
-                f"--config.file={config_file}",
-                f"--storage.tsdb.path={directory / 'data'}",
-                "--web.listen-address={}:{}".format(*self.web),
-                "--log.level=warn",
-            ]
-        )
-        self.wait_until(lambda: self._ready() or None, "Prometheus is ready")
+
+class Server(Process):
+    """A program with an HTTP interface that tells when it is ready, as those of the Prometheus project do."""
+
+    def __init__(
+        self, command: Sequence[str], web: tuple[str, int], *, namespace: Namespace | None = None
+    ) -> None:
+        self.web = web
+        super().__init__(command, namespace=namespace)
+        self.wait_until(lambda: self._ready() or None, f"{Path(command[0]).name} is ready")
 
     def _ready(self) -> bool:
         try:
-            return http_request(self.web, "/-/ready").status == http.HTTPStatus.OK
+            return self.request("/-/ready").status == http.HTTPStatus.OK
         except OSError:
             return False
 
+    def request(self, path: str, **options: Any) -> Response:
+        """Make one request."""
+        return http_request(self.web, path, namespace=self.namespace, **options)
+
+
+class Prometheus(Server):
+    """A Prometheus server that scrapes one address every second, or runs on a configuration file as it is."""
+
+    def __init__(
+        self,
+        directory: Path,
+        target: tuple[str, int] | None = None,
+        *,
+        rules: Path | None = None,
+        config_file: Path | None = None,
+        port: int | None = None,
+        namespace: Namespace | None = None,
+    ) -> None:
+        need("prometheus")
+        directory.mkdir(parents=True)
+        if target is not None:
+            config_file = directory / "prometheus.yml"
+            config_file.write_text(yaml.safe_dump(self._config(target, rules)))
+        web = (LOOPBACK, port or free_port())
+        command = [
+            which("prometheus") or "",
+            f"--config.file={config_file}",
+            f"--storage.tsdb.path={directory / 'data'}",
+            "--web.listen-address={}:{}".format(*web),
+            "--log.level=warn",
+        ]
+        super().__init__(command, web, namespace=namespace)
+
+    @staticmethod
+    def _config(target: tuple[str, int], rules: Path | None) -> dict[str, Any]:
+        scrape = {"job_name": "kms", "static_configs": [{"targets": ["{}:{}".format(*target)]}]}
+        each_second = dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "1s")
+        files = [] if rules is None else [str(rules)]
+        return {"global": each_second, "rule_files": files, "scrape_configs": [scrape]}
+
+    def get(self, path: str, **parameters: object) -> Any:
+        """Ask its HTTP API, and return the data of the answer."""
+        answer = json.loads(self.request(f"{path}?{urllib.parse.urlencode(parameters, doseq=True)}").body)
+        assert answer["status"] == "success", answer
+        return answer["data"]
+
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
         """Evaluate an expression now, and return labels and value of each series."""
-        path = "/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-        answer = json.loads(http_request(self.web, path).body)
-        assert answer["status"] == "success", answer
-        return [(series["metric"], float(series["value"][1])) for series in answer["data"]["result"]]
+        found = self.get("/api/v1/query", query=expression)["result"]
+        return [(series["metric"], float(series["value"][1])) for series in found]
+
+    def firing(self, **labels: str) -> set[str]:
+        """Collect the names of the alerts that are firing now and have these labels, among others."""
+        alerts = self.get("/api/v1/alerts")["alerts"]
+        return {
+            alert["labels"]["alertname"]
+            for alert in alerts
+            if alert["state"] == "firing" and labels.items() <= alert["labels"].items()
+        }
+
+
+class Alertmanager(Server):
+    """An Alertmanager on a configuration file as it is; the example by default."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        config_file: Path = ALERTMANAGER_EXAMPLE,
+        port: int | None = None,
+        namespace: Namespace | None = None,
+    ) -> None:
+        need("prometheus-alertmanager")
+        directory.mkdir(parents=True)
+        web = (LOOPBACK, port or free_port())
+        command = [
+            which("prometheus-alertmanager") or "",
+            f"--config.file={config_file}",
+            f"--storage.path={directory}",
+            "--web.listen-address={}:{}".format(*web),
+            "--cluster.listen-address=",
+            "--log.level=warn",
+        ]
+        super().__init__(command, web, namespace=namespace)
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """List the alerts that it knows of, as its API gives them."""
+        found: list[dict[str, Any]] = json.loads(self.request("/api/v2/alerts").body)
+        return found
+
+    def post(self, alerts: Iterable[Mapping[str, Any]]) -> None:
+        """Tell it of alerts, as Prometheus does."""
+        body = json.dumps(list(alerts)).encode()
+        headers = {"Content-Type": "application/json"}
+        answer = self.request("/api/v2/alerts", method="POST", headers=headers, body=body)
+        assert answer.status == http.HTTPStatus.OK, answer.text
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What Alertmanager sent to one receiver: the path of its URL, and the body."""
+
+    receiver: str
+    body: Mapping[str, Any]
+
+    @property
+    def alerts(self) -> list[dict[str, Any]]:
+        """List its alerts, each with `status`, `labels` and `annotations`."""
+        return list(self.body["alerts"])
+
+
+class Webhook:
+    """An HTTP server that keeps what Alertmanager sends to it; the paths name the receivers."""
+
+    def __init__(self, port: int, *, namespace: Namespace | None = None) -> None:
+        received = self.received = list[Notification]()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                received.append(Notification(self.path.strip("/"), body))
+                self.send_response(http.HTTPStatus.NO_CONTENT)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """Say nothing: the test asks what came."""
+
+        def listen() -> http.server.ThreadingHTTPServer:
+            return http.server.ThreadingHTTPServer((LOOPBACK, port), Handler)
+
+        self._server = namespace.call(listen) if namespace else listen()
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def to(self, receiver: str) -> list[Notification]:
+        """List what came for one receiver so far."""
+        return [each for each in list(self.received) if each.receiver == receiver]
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
 
 
 # --- All of them together
@@ -853,9 +995,17 @@ class Lab(contextlib.ExitStack):
         """Start the exporter."""
         return self.enter_context(Exporter(next(self._directories), configuration, **options))
 
-    def prometheus(self, target: tuple[str, int]) -> Prometheus:
-        """Start Prometheus, which scrapes this address."""
-        return self.enter_context(Prometheus(next(self._directories), target))
+    def prometheus(self, target: tuple[str, int] | None = None, **options: Any) -> Prometheus:
+        """Start Prometheus, which scrapes this address, or does what its configuration file says."""
+        return self.enter_context(Prometheus(next(self._directories), target, **options))
+
+    def alertmanager(self, **options: Any) -> Alertmanager:
+        """Start Alertmanager, on the example unless `options` say otherwise."""
+        return self.enter_context(Alertmanager(next(self._directories), **options))
+
+    def webhook(self, port: int, *, namespace: Namespace | None = None) -> Webhook:
+        """Listen for what Alertmanager sends."""
+        return self.enter_context(contextlib.closing(Webhook(port, namespace=namespace)))
 
     def namespace(self, *, resolv_conf: str | None = None) -> Namespace:
         """Make a network namespace."""

@@ -1,0 +1,370 @@
+"""What may become of the exporter and of error budgets, and every alert that one cause calls for.
+
+The table of causes has one trouble in each case and every alert that comes of it, error budgets too: so many
+notifications does a person get, before Alertmanager inhibits some, and at most one of them is a page.
+"""
+
+from dataclasses import replace
+
+from tests.alert_cases_dns import (
+    ALL_GONE,
+    DC2_DEAD,
+    EMPTY,
+    GONE_AT_DC2,
+    HEALTHY,
+    KMS1,
+    KMS12,
+    KMS13,
+    LABELS,
+    NEXT,
+    NO_ZONE,
+    NODATA,
+    NXDOMAIN,
+    ONE_OF_TWO,
+    TIMEOUT,
+    zones,
+)
+from tests.alert_cases_hosts import (
+    ADDRESS,
+    ALL_DOWN,
+    BOTH_FAMILIES,
+    DROPS,
+    FOREIGN,
+    HUNG,
+    IPV6_DOWN,
+    KMS1_IPV6,
+    NO_HOST,
+    NOBODY_LOOKED,
+    REFUSES,
+    about,
+    failing,
+)
+from tests.alert_promtool import Alert, Case, Pace, case, fires
+from tests.alert_worlds import (
+    DC1,
+    ZONE,
+    Timeline,
+    World,
+    Zone,
+    down,
+    gap,
+    hosts,
+    records,
+    removed,
+    repeat,
+    sees,
+    wedged,
+    world,
+)
+
+NOBODY_THERE = fires(
+    "KmsExporterDown",
+    "Prometheus gets no metrics from any exporter of the job {job}. Outages of KMS go unseen from there.",
+)
+EXPORTER_DOWN: list[Case] = [
+    case("The exporter is down", sees(HEALTHY, 10), down(6), alerts=[NOBODY_THERE]),
+    case("The exporter was down for less than the wait", sees(HEALTHY, 10), down(5)),
+    case("The exporter is back", sees(HEALTHY, 10), down(20), sees(HEALTHY, 1)),
+    case("What is down never was an exporter", down(30)),
+    case("Prometheus was away", sees(HEALTHY, 10), gap(20), sees(HEALTHY, 2)),
+    case(
+        "The exporter was replaced",
+        Timeline((sees(HEALTHY, 10), removed(20))),
+        Timeline((sees(HEALTHY, 18),), NEXT),
+    ),
+    case(
+        "One of two exporters is down",
+        Timeline((sees(HEALTHY, 10), down(20))),
+        Timeline((sees(HEALTHY, 30),), NEXT),
+    ),
+    case(
+        "The exporter is down at one vantage point",
+        Timeline((sees(HEALTHY, 10), down(20)), view="-branch"),
+        Timeline((sees(HEALTHY, 30),)),
+        alerts=[fires("KmsExporterDown", view="-branch")],
+    ),
+    case("The exporter's target is lost", sees(HEALTHY, 10), removed(6), alerts=[NOBODY_THERE]),
+    case(
+        "The exporter's target is lost for hours",
+        sees(HEALTHY, 10),
+        removed(35),
+        alerts=[NOBODY_THERE],
+        pace=Pace.TENS,
+    ),
+    case("The exporter's target was given up", sees(HEALTHY, 10), removed(38), pace=Pace.TENS),
+    case(
+        "The exporter is down for days", sees(HEALTHY, 2), down(160), alerts=[NOBODY_THERE], pace=Pace.HOURS
+    ),
+    case("The exporter is down for more than a week", sees(HEALTHY, 2), down(172), pace=Pace.HOURS),
+]
+
+
+def _stale(count: int) -> Alert:
+    return fires(
+        "KmsExporterStale",
+        f"{count} zones or static hosts have not been checked for 10 minutes, seen from {{job}}; what their "
+        "metrics say is old.",
+    )
+
+
+WITH_STATIC = world(KMS12, KMS12, hosts=(ADDRESS,))
+EXPORTER_STALE: list[Case] = [
+    case("The exporter is wedged", sees(HEALTHY, 10), wedged(16), alerts=[_stale(1)]),
+    case("The exporter was wedged for less than the wait", sees(HEALTHY, 10), wedged(15)),
+    case("The exporter is wedged no more", sees(HEALTHY, 10), wedged(30), sees(HEALTHY, 1)),
+    case(
+        "The exporter was wedged until its restart", sees(HEALTHY, 10), wedged(14), down(1), sees(HEALTHY, 5)
+    ),
+    case("The exporter is wedged with a static host", sees(WITH_STATIC, 10), wedged(16), alerts=[_stale(2)]),
+    case(
+        "A zone is never checked",
+        sees(HEALTHY, 10),
+        wedged(6, zones(other=Zone(servers={DC1: KMS1}))),
+        alerts=[_stale(1)],
+    ),
+    case("A zone is new", sees(HEALTHY, 10), wedged(5, zones(other=Zone(servers={DC1: KMS1})))),
+    case(
+        "One of two exporters is wedged",
+        Timeline((sees(HEALTHY, 10), wedged(30))),
+        Timeline((sees(HEALTHY, 40),), NEXT),
+    ),
+    case("Everything leaves the configuration", sees(WITH_STATIC, 10), wedged(30), wedged(9, NO_ZONE)),
+]
+
+REFUSED_FILE = world(KMS12, KMS12, reloads=False)
+BUGGY = world(KMS12, KMS12, bugs=1)
+SLOW = world(KMS12, KMS12, overruns=1)
+MALFORMED = world(KMS12, malformed=1)
+NOT_LOADED = fires(
+    "KmsExporterConfigReloadFailed",
+    "The last reload of the configuration failed, at an exporter of the job {job}. Its log says which line "
+    "is wrong; a restart would fail.",
+)
+BUG = fires(
+    "KmsExporterInternalErrors",
+    "An exporter of the job {job} caught 1 internal errors within an hour; the tracebacks are in its log.",
+)
+OVERRUN = fires(
+    "KmsExporterChecksOverrun",
+    "10 checks of the job {job} were still running when the next was due, within 10 minutes.",
+)
+IGNORED = fires(
+    "KmsExporterRecordsIgnored",
+    "About 30 records or addresses of contoso.com were left out within 30 minutes (malformed), seen from "
+    "{job}.",
+    dns_zone=ZONE,
+    reason="malformed",
+)
+EXPORTER_HEALTH: list[Case] = [
+    case("A configuration was refused", sees(HEALTHY, 10), sees(REFUSED_FILE, 6), alerts=[NOT_LOADED]),
+    case("A configuration was refused a moment ago", sees(HEALTHY, 10), sees(REFUSED_FILE, 5)),
+    case("A configuration was refused and mended", sees(REFUSED_FILE, 20), sees(HEALTHY, 1)),
+    case("A refused configuration and a restart", sees(REFUSED_FILE, 4), down(1), sees(REFUSED_FILE, 5)),
+    case(
+        "One of two exporters refused its configuration",
+        Timeline((sees(REFUSED_FILE, 6),)),
+        Timeline((sees(HEALTHY, 6),), NEXT),
+        alerts=[NOT_LOADED],
+    ),
+    case("A bug was caught", sees(HEALTHY, 61), sees(BUGGY, 1), alerts=[BUG]),
+    case("A bug was caught an hour ago", sees(HEALTHY, 5), sees(BUGGY, 1), sees(HEALTHY, 61)),
+    case("A bug was caught before the restart", sees(BUGGY, 1), sees(HEALTHY, 5), down(1), sees(HEALTHY, 9)),
+    case("Checks overrun", sees(HEALTHY, 10), sees(SLOW, 30), alerts=[OVERRUN]),
+    case("Checks overran for a moment", sees(HEALTHY, 10), sees(SLOW, 2), sees(HEALTHY, 14)),
+    case("Checks overran before a restart", sees(HEALTHY, 10), sees(SLOW, 14), down(1), sees(HEALTHY, 9)),
+    case("Records are malformed", sees(MALFORMED, 61), alerts=[IGNORED]),
+    case("A record was malformed once", sees(world(KMS12), 10), sees(MALFORMED, 1), sees(world(KMS12), 45)),
+    case("Records were malformed before a restart", sees(MALFORMED, 29), down(1), sees(world(KMS12), 9)),
+    case("A zone with malformed records leaves the configuration", sees(MALFORMED, 61), sees(NO_ZONE, 1)),
+    case(
+        "Records of a zone with labels are malformed",
+        sees(world(KMS12, malformed=1, labels=LABELS), 61),
+        alerts=[replace(IGNORED, labels={**IGNORED.labels, **LABELS})],
+    ),
+]
+
+FAST = fires("KmsZoneErrorBudgetBurningFast", dns_zone=ZONE)
+SLOWLY = fires("KmsZoneErrorBudgetBurningSlowly", dns_zone=ZONE)
+OUT_OF_REACH = world(KMS12, KMS12, failing=failing(kms1=NOBODY_LOOKED, kms2=NOBODY_LOOKED))
+BUDGETS: list[Case] = [
+    case(
+        "A budget burns",
+        sees(HEALTHY, 45),
+        *repeat([sees(EMPTY, 4), sees(HEALTHY, 1)], 3),
+        alerts=[
+            replace(
+                FAST,
+                description="Clients of contoso.com had no working KMS host for 20% of the last hour or six, "
+                "seen from {job}; the objective leaves 0.1 % over 30 days.",
+            )
+        ],
+        budget=True,
+    ),
+    case(
+        "A budget burned for less than the wait",
+        sees(HEALTHY, 45),
+        *repeat([sees(EMPTY, 4), sees(HEALTHY, 1)], 2),
+        budget=True,
+    ),
+    case(
+        "A budget burned and goes on more slowly",
+        sees(HEALTHY, 36),
+        sees(EMPTY, 4),
+        sees(HEALTHY, 40),
+        alerts=[
+            replace(
+                SLOWLY,
+                description="Clients of contoso.com had no working KMS host for 5% of the last day or "
+                "three, seen from {job}; the objective leaves 0.1 % over 30 days.",
+            )
+        ],
+        budget=True,
+    ),
+    case(
+        "An outage comes back",
+        *repeat([sees(HEALTHY, 30), sees(EMPTY, 1)], 5),
+        sees(HEALTHY, 5),
+        alerts=[SLOWLY],
+        pace=Pace.TENS,
+        budget=True,
+    ),
+    case(
+        "An outage was long ago",
+        sees(HEALTHY, 30),
+        sees(EMPTY, 1),
+        sees(HEALTHY, 50),
+        pace=Pace.TENS,
+        budget=True,
+    ),
+    case(
+        "A zone that burned its budget leaves",
+        sees(HEALTHY, 57),
+        sees(EMPTY, 3),
+        sees(NO_ZONE, 1),
+        budget=True,
+    ),
+    case("Nobody could look for a while", sees(HEALTHY, 20), sees(OUT_OF_REACH, 20), budget=True),
+    case("The exporter was away for a while", sees(HEALTHY, 20), down(4), sees(HEALTHY, 20), budget=True),
+    case(
+        "There is no budget where no host is expected",
+        sees(world(NXDOMAIN, NODATA, expected=[]), 40),
+        budget=True,
+    ),
+    case(
+        "A zone with labels burns its budget",
+        *repeat([sees(world(NXDOMAIN, NODATA, labels=LABELS), 4), sees(world(KMS12, labels=LABELS), 1)], 3),
+        alerts=[fires("KmsZoneErrorBudgetBurningFast", dns_zone=ZONE, **LABELS)],
+        budget=True,
+    ),
+    case(
+        "A zone that is probed on demand burns its budget",
+        Timeline((*repeat([sees(EMPTY, 4), sees(HEALTHY, 1)], 3),), on_demand=True),
+        alerts=[FAST],
+        budget=True,
+    ),
+]
+
+LAPTOPS = {"laptop": (ZONE,)}
+MANY = {f"z{number}.contoso.com": Zone(servers={DC1: KMS12}) for number in range(3)}
+MANY_UNHEARD = {name: Zone(servers={DC1: TIMEOUT}) for name in MANY}
+RICH = world(KMS12, KMS12, addresses=BOTH_FAMILIES, hosts=hosts("kms1"), clients=LAPTOPS)
+NOBODY_SERVED = [
+    fires("KmsClientProfileUnserved", client="laptop", dns_server=server)
+    for server in ("10.0.0.10", "10.0.0.11")
+]
+
+
+def _cause(what: str, trouble: World, *alerts: Alert, before: World = RICH) -> Case:
+    """Let all be well for an hour, and then not for longer than alerts wait that do not wait for hours."""
+    return case(f"Cause: {what}", sees(before, 60), sees(trouble, 35), alerts=alerts, budget=True)
+
+
+CAUSES: list[Case] = [
+    _cause("nothing", RICH),
+    _cause("all records deleted", replace(RICH, zones=EMPTY.zones), ALL_GONE, FAST, SLOWLY, *NOBODY_SERVED),
+    _cause("one server lost all", world(KMS12, NODATA), GONE_AT_DC2, before=HEALTHY),
+    _cause(
+        "only server dead",
+        World(zones=MANY_UNHEARD, hosts=hosts("kms1"), clients={"laptop": tuple(MANY)}),
+        fires("KmsLastDnsServerDown", dns_server=DC1),
+        *(replace(each, labels={"dns_zone": name}) for name in MANY for each in (FAST, SLOWLY)),
+        before=World(zones=MANY, hosts=hosts("kms1"), clients={"laptop": tuple(MANY)}),
+    ),
+    _cause("one of two servers dead", replace(RICH, zones=world(KMS12, TIMEOUT).zones), DC2_DEAD),
+    _cause(
+        "only host dead",
+        world(KMS1, KMS1, failing=failing(kms1=DROPS)),
+        fires("KmsZoneWithoutWorkingHost", dns_zone=ZONE),
+        about("KmsHostDown", "kms1"),
+        FAST,
+        SLOWLY,
+        before=world(KMS1, KMS1),
+    ),
+    _cause(
+        "all hosts dead",
+        ALL_DOWN,
+        NO_HOST,
+        about("KmsHostDown", "kms1"),
+        about("KmsHostDown", "kms2"),
+        FAST,
+        SLOWLY,
+        before=HEALTHY,
+    ),
+    _cause(
+        "only service hung",
+        world(KMS1, KMS1, failing=failing(kms1=HUNG)),
+        fires("KmsZoneWithoutWorkingHost", dns_zone=ZONE),
+        about("KmsServiceSilent", "kms1"),
+        FAST,
+        SLOWLY,
+        before=world(KMS1, KMS1),
+    ),
+    _cause(
+        "port of the host changed",
+        world(KMS1, KMS1, failing=failing(kms1=REFUSES)),
+        fires("KmsZoneWithoutWorkingHost", dns_zone=ZONE),
+        about("KmsHostDown", "kms1"),
+        FAST,
+        SLOWLY,
+        before=world(KMS1, KMS1),
+    ),
+    _cause(
+        "port of the record changed",
+        world(*[records("kms1", "kms2:1689")] * 2),
+        about("KmsSrvRecordChanged", "kms2", dns_zone=ZONE),
+        before=HEALTHY,
+    ),
+    _cause(
+        "record replaced",
+        world(KMS13, KMS13),
+        about("KmsSrvRecordChanged", "kms2", dns_zone=ZONE),
+        before=HEALTHY,
+    ),
+    _cause(
+        "one of two records gone",
+        ONE_OF_TWO,
+        about("KmsSrvRecordGone", "kms2", dns_zone=ZONE),
+        before=HEALTHY,
+    ),
+    _cause("IPv6 of a host dead", replace(RICH, failing={KMS1_IPV6: DROPS}), IPV6_DOWN),
+    _cause(
+        "something else on the port",
+        world(KMS12, KMS12, failing=failing(kms2=FOREIGN)),
+        about("KmsPortNotKms", "kms2"),
+        *(
+            fires("KmsFirstAttemptsFailing", dns_zone=ZONE, dns_server=each)
+            for each in ("10.0.0.10", "10.0.0.11")
+        ),
+        before=HEALTHY,
+    ),
+    _cause(
+        "zone delegated away",
+        zones(own=Zone(servers={DC1: NXDOMAIN}), other=Zone(servers={DC1: KMS1})),
+        fires("KmsZoneSrvRecordsMissing", dns_zone=ZONE),
+        FAST,
+        SLOWLY,
+        before=zones(own=Zone(servers={DC1: KMS1}), other=Zone(servers={DC1: KMS1})),
+    ),
+    case("Cause: exporter dead", sees(RICH, 60), down(35), alerts=[NOBODY_THERE], budget=True),
+    case("Cause: exporter wedged", sees(RICH, 60), wedged(35), alerts=[_stale(2)], budget=True),
+]
