@@ -24,6 +24,7 @@ DOCUMENTS = sorted(
         check=True,
     ).stdout.split()
 )
+README = ROOT / "README.md"
 WORDS = {str(verdict) for verdict in Verdict}
 
 
@@ -104,3 +105,27 @@ def test_every_metric_exists(path: Path) -> None:
     assert set(re.findall(pattern, text)) - recorded == set()
     named = set(re.findall(r"\bkms_(?:[a-z]+_)*[a-z]+\b(?!\*|_)", re.sub(pattern, "", text)))
     assert named - exposed - histograms - WORDS == set()
+
+
+def labels_in_readme() -> dict[str, set[str]]:
+    """Read the README's table of metrics: the labels of each."""
+    found = dict[str, set[str]]()
+    for names, labels in re.findall(r"(?m)^\| (`kms_[^|]*)\|[^|]*\|([^|]*)\|", README.read_text()):
+        for name in re.findall(r"`(\w+)`", names):
+            found[name] = set(re.findall(r"\b[a-z_]+\b", labels.partition("+")[0]))
+    return found
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=identify)
+def test_every_label_exists(path: Path) -> None:
+    """Every label by which a document selects a metric is one that the README's table gives it."""
+    known = labels_in_readme()
+    scraped = {"job", "instance"}
+    selectors = re.findall(r"\b(?<!:)(kms_\w+?)(?:_bucket|_sum|_count)?\{([^}]+)\}", path.read_text())
+    unknown = {
+        (name, label)
+        for name, matchers in selectors
+        for label in re.findall(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*"', matchers)
+        if label not in known[name] | scraped
+    }
+    assert unknown == set()
