@@ -13,6 +13,7 @@ from tests.alert_worlds import (
     DC2,
     GROUP_WITHOUT_MEMBERS,
     ZONE,
+    Phase,
     Timeline,
     World,
     Zone,
@@ -44,6 +45,11 @@ EMPTY = world(NXDOMAIN, NODATA)
 NO_ZONE = World(zones={})
 ONE_OF_TWO = world(KMS1, KMS1)
 NEXT = "10.0.5.2:11688"
+
+
+def through_restart(seen: World, scrapes: int = 20) -> tuple[Phase, ...]:
+    """See the same before and after a restart of the exporter."""
+    return sees(seen, scrapes), down(2), sees(seen, 2)
 
 
 def zones(**fields: Zone) -> World:
@@ -150,6 +156,11 @@ SERVER_RECORDS: list[Case] = [
     ),
     case("One server fails and another has records", sees(world(KMS12, SERVFAIL), 10)),
     case(
+        "One server lacks all records, through a restart",
+        *through_restart(world(KMS12, NODATA), 30),
+        alerts=[GONE_AT_DC2],
+    ),
+    case(
         "A server without records leaves the configuration",
         sees(world(KMS12, NODATA), 30),
         sees(world(KMS12), 6),
@@ -187,15 +198,43 @@ def _dead(server: str, status: str, zones_without: int) -> str:
 ONLY_SERVER_DEAD = fires("KmsLastDnsServerDown", _dead(DC1, "timeout for 1", 1), dns_server=DC1)
 DC2_DEAD = fires(
     "KmsDnsServerDown",
-    "10.0.0.11 gives no usable answer for any zone, seen from {job} (timeout for 1). Every zone asked there "
-    "has another DNS server that answers.",
+    "10.0.0.11 gives no usable answer for any zone, seen from {job} (timeout for 1). No zone depends on it, "
+    "unless nothing is expected there: the others have another DNS server that answers.",
     dns_server=DC2,
 )
+IPV6 = "2001:db8::53"
+WITH_IPV6_TIMEOUT = zones(own=Zone(servers={DC1: KMS12, IPV6: TIMEOUT}))
 STATIC = hosts("kms1")
 CLIENTS = {"laptop": (ZONE,)}
 DEAD_SERVERS: list[Case] = [
     case("The only server dies", sees(world(KMS12), 10), sees(world(TIMEOUT), 6), alerts=[ONLY_SERVER_DEAD]),
     case("The only server was dead for less than the wait", sees(world(KMS12), 10), sees(world(TIMEOUT), 5)),
+    case(
+        "The only server is dead, through a restart",
+        *through_restart(world(TIMEOUT)),
+        alerts=[ONLY_SERVER_DEAD],
+    ),
+    case(
+        "The only server dies that answers for a zone",
+        sees(zones(own=Zone(servers={DC1: KMS12, DC2: REFUSED}), other=Zone(servers={DC2: KMS12})), 20),
+        sees(zones(own=Zone(servers={DC1: TIMEOUT, DC2: REFUSED}), other=Zone(servers={DC2: KMS12})), 9),
+        alerts=[
+            ONLY_SERVER_DEAD,
+            fires("KmsSrvLookupFailing", dns_zone=ZONE, dns_server=DC2),
+        ],
+    ),
+    case(
+        "The only server of a zone where nothing is expected is dead",
+        sees(world(TIMEOUT, expected=[]), 11),
+        alerts=[fires("KmsDnsServerDown", dns_server=DC1)],
+    ),
+    case("A server is dead by an address of a family that never worked", sees(WITH_IPV6_TIMEOUT, 30)),
+    case(
+        "A server is dead by an address of a family that did work",
+        sees(zones(own=Zone(servers={DC1: KMS12, IPV6: KMS12})), 2),
+        sees(WITH_IPV6_TIMEOUT, 11),
+        alerts=[fires("KmsDnsServerDown", dns_server=IPV6)],
+    ),
     case("The only server came back", sees(world(TIMEOUT), 20), sees(world(KMS12), 6)),
     case(
         "The only server leaves the configuration with its zone", sees(world(TIMEOUT), 20), sees(NO_ZONE, 6)

@@ -63,10 +63,12 @@ NOBODY_THERE = fires(
 )
 EXPORTER_DOWN: list[Case] = [
     case("The exporter is down", sees(HEALTHY, 10), down(6), alerts=[NOBODY_THERE]),
-    case("The exporter was down for less than the wait", sees(HEALTHY, 10), down(5)),
-    case("The exporter is back", sees(HEALTHY, 10), down(20), sees(HEALTHY, 1)),
+    case("The exporter was down for less than the wait", sees(HEALTHY, 10), down(4)),
+    case("The exporter is back", sees(HEALTHY, 10), down(20), sees(HEALTHY, 8)),
+    case("The exporter is just back", sees(HEALTHY, 10), down(20), sees(HEALTHY, 7), alerts=[NOBODY_THERE]),
+    case("KMS exporter that was never up", down(30), alerts=[NOBODY_THERE]),
     case("What is down never was an exporter", down(30)),
-    case("Prometheus was away", sees(HEALTHY, 10), gap(20), sees(HEALTHY, 2)),
+    case("Prometheus was away", sees(HEALTHY, 10), gap(20), sees(HEALTHY, 8)),
     case(
         "The exporter was replaced",
         Timeline((sees(HEALTHY, 10), removed(20))),
@@ -102,8 +104,8 @@ EXPORTER_DOWN: list[Case] = [
 def _stale(count: int) -> Alert:
     return fires(
         "KmsExporterStale",
-        f"{count} zones or static hosts have not been checked for 10 minutes, seen from {{job}}; what their "
-        "metrics say is old.",
+        f"{count} zones or static hosts have not been checked for 10 minutes by an exporter of the job "
+        "{job}; what its metrics say of them is old.",
     )
 
 
@@ -127,6 +129,13 @@ EXPORTER_STALE: list[Case] = [
         "One of two exporters is wedged",
         Timeline((sees(HEALTHY, 10), wedged(30))),
         Timeline((sees(HEALTHY, 40),), NEXT),
+        alerts=[_stale(1)],
+    ),
+    case(
+        "One of two exporters is wedged, and what it saw hides what the other sees",
+        Timeline((sees(HEALTHY, 10), wedged(30))),
+        Timeline((sees(HEALTHY, 10), sees(EMPTY, 30)), NEXT),
+        alerts=[_stale(1)],
     ),
     case("Everything leaves the configuration", sees(WITH_STATIC, 10), wedged(30), wedged(9, NO_ZONE)),
 ]

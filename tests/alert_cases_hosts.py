@@ -80,6 +80,13 @@ NO_WORKING_HOST: list[Case] = [
         sees(world(KMS12, failing=failing(kms1=NOBODY_LOOKED, kms2=NOBODY_LOOKED)), 40),
     ),
     case("Through one server there is a host that works", sees(ONE_SERVER_MISLEADS, 9)),
+    case(
+        "All hosts are down, through a restart",
+        sees(ALL_DOWN, 9),
+        down(2),
+        sees(ALL_DOWN, 2),
+        alerts=[NO_HOST],
+    ),
     case("A zone without a working host leaves the configuration", sees(ALL_DOWN, 9), sees(NO_ZONE, 6)),
     case("All hosts are down and a restart", sees(ALL_DOWN, 4), down(1), sees(ALL_DOWN, 5)),
     case(

@@ -66,6 +66,7 @@ ROUTES: list[tuple[Labels, list[str]]] = [
     (CRITICAL | {"dns_zone": f"kms.{LAB}"}, ["digest"]),
     (SECURITY | {"dns_zone": LAB}, ["digest"]),
     (CRITICAL | {"dns_zone": "collab.contoso.com"}, ["page"]),
+    ({"severity": "warning", "target": f"kms1.{LAB}"}, ["digest"]),
 ]
 
 
@@ -186,12 +187,6 @@ INHIBITIONS = [
         alert("KmsExporterDown"),
         (*FROM_LOOKING, alert("KmsExporterStale"), *OF_THE_EXPORTER),
         (UNKNOWN_TO_US, *elsewhere(*FROM_LOOKING, alert("KmsExporterStale"), *OF_THE_EXPORTER)),
-    ),
-    Inhibition(
-        "nobody looked lately",
-        alert("KmsExporterStale"),
-        FROM_LOOKING,
-        (UNKNOWN_TO_US, alert("KmsExporterDown"), *OF_THE_EXPORTER, *elsewhere(*FROM_LOOKING)),
     ),
     Inhibition(
         "the last DNS server of a zone is dead",

@@ -106,6 +106,7 @@ def _prometheus(program: str, data: Path) -> Part:
             f"--storage.tsdb.path={data}",
             f"--web.listen-address={LOOPBACK}:{PROMETHEUS_PORT}",
             f"--web.external-url=http://localhost:{PROMETHEUS_PORT}/",
+            "--rules.alert.for-grace-period=1m",
         ),
         page="/alerts",
         about="which alerts are pending, and which fire",
