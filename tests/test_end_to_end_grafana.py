@@ -3,22 +3,27 @@
 The exporter looks at the embedded lab, which plays every standing situation, and at a zone on two BINDs in
 which things change: records vanish, return and appear, a DNS server and a host fail and recover, a
 configuration is refused. Every query is asked about several parts of that history, as Grafana would ask it.
+
+What takes hours, or a second exporter that disagrees, is asked of a past that is written: `grafana_past.py`.
 """
 
 import asyncio
 import contextlib
 import json
+import math
 import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from exporter.demo import Lab as Situations
+from tests import grafana_past as past
 from tests.services import (
     LOOPBACK,
     ROOT,
@@ -35,6 +40,8 @@ from tests.services import (
 )
 
 Json = dict[str, Any]
+Points = dict[int, float]
+"""Values by time."""
 
 DASHBOARDS: dict[str, Json] = {
     path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "grafana").glob("kms-*.json"))
@@ -42,6 +49,8 @@ DASHBOARDS: dict[str, Json] = {
 STEP_SECONDS = 1
 RATE_INTERVAL_SECONDS = 10
 ZONE = "contoso.test"
+ITSELF = "prometheus"
+"""A job that is no exporter."""
 
 
 # --- The history
@@ -74,10 +83,12 @@ def situations() -> Iterator[Json]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """A part of the history, in Unix time."""
+    """A part of the history, in Unix time, with the time between two points and that over which a rate is."""
 
     start: int
     end: int
+    step: int = STEP_SECONDS
+    rate: int = RATE_INTERVAL_SECONDS
 
     @property
     def seconds(self) -> int:
@@ -139,9 +150,11 @@ def history(module_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Make the history."""
     start = next_second()
     exporter_port = free_port()
-    rules = hurried_rules(tmp_path_factory.mktemp("rules"))
-    prometheus = module_lab.prometheus((LOOPBACK, exporter_port), rules=rules)
-    wait_until(lambda: prometheus.query("up == 0") or None, "nothing there to scrape yet")
+    directory, port = tmp_path_factory.mktemp("rules"), free_port()
+    scraped = scrapes(hurried_rules(directory), {"kms": exporter_port, ITSELF: port})
+    (directory / "prometheus.yml").write_text(yaml.safe_dump(scraped))
+    prometheus = module_lab.prometheus(config_file=directory / "prometheus.yml", port=port)
+    wait_until(lambda: prometheus.query('up{job="kms"} == 0') or None, "nothing there to scrape yet")
     unborn = next_second()
 
     refusing = module_lab.closed_port()
@@ -157,7 +170,7 @@ def history(module_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         config = configuration(played, servers, silent, refusing.port)
         exporter = module_lab.exporter(config, port=exporter_port)
         world = World(prometheus=prometheus, exporter=exporter, servers=servers, config=config)
-        world.see("up == 1")
+        world.see('up{job="kms"} == 1')
         born = next_second()
         begin(world)
         whole = next_second()
@@ -168,6 +181,18 @@ def history(module_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         mend_things(world, refusing.port, always_up.port)
         parts = ((start, unborn), (born, whole), (start, broken), (start, next_second()))
         yield History(prometheus=prometheus, ranges=tuple(Range(start=a, end=b) for a, b in parts))
+
+
+def scrapes(rules: Path, ports: Mapping[str, int]) -> Json:
+    """Write a configuration of Prometheus that scrapes these ports every second, each as a job of its own."""
+    return {
+        "global": dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "1s"),
+        "rule_files": [str(rules)],
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": [f"{LOOPBACK}:{port}"]}]}
+            for job, port in ports.items()
+        ],
+    }
 
 
 def next_second() -> int:
@@ -221,9 +246,9 @@ def mend_things(world: World, first_port: int, second_port: int) -> None:
 def interpolate(text: str, part: Range, choices: Mapping[str, str]) -> str:
     """Put values in the place of variables."""
     values = {
-        "__rate_interval": f"{RATE_INTERVAL_SECONDS}s",
-        "__interval": f"{STEP_SECONDS}s",
-        "__interval_ms": str(1000 * STEP_SECONDS),
+        "__rate_interval": f"{part.rate}s",
+        "__interval": f"{part.step}s",
+        "__interval_ms": str(1000 * part.step),
         "__range": f"{part.seconds}s",
         "__range_s": str(part.seconds),
         **choices,
@@ -253,7 +278,7 @@ def ask(history: History, expression: str, part: Range, *, instant: bool) -> lis
     key = (expression, part, instant)
     if key not in history.answers:
         path = "/api/v1/query" if instant else "/api/v1/query_range"
-        when = {"time": part.end} if instant else {"start": part.start, "end": part.end, "step": STEP_SECONDS}
+        when = {"time": part.end} if instant else {"start": part.start, "end": part.end, "step": part.step}
         history.answers[key] = history.prometheus.get(path, query=expression, **when)["result"]
     return history.answers[key]
 
@@ -285,19 +310,24 @@ def test_dashboards_are_found() -> None:
 
 
 @pytest.mark.parametrize(("dashboard", "panel"), PANELS)
-def test_panel_has_something_to_show(history: History, dashboard: Json, panel: Json) -> None:
+def test_panel_has_something_to_show(
+    history: History, written: History, dashboard: Json, panel: Json
+) -> None:
     """Every query of every panel is valid, and gives something in the situation that it is made for."""
     choices = everything(dashboard)
     empty = [
         target["refId"]
         for target in panel["targets"]
-        if not any(ask_at_every_time(history, target["expr"], choices, instant=target["instant"]))
+        if not any(
+            any(ask_at_every_time(each, target["expr"], choices, instant=target["instant"]))
+            for each in (history, written)
+        )
     ]
     assert empty == []
 
 
 def label_values(history: History, dashboard: Json, name: str, choices: Mapping[str, str]) -> list[str]:
-    """Ask for the values of a variable, as Grafana does."""
+    """Ask for the values of a variable in the last part of the history, as Grafana does."""
     [query] = [each["query"]["query"] for each in dashboard["templating"]["list"] if each["name"] == name]
     match = re.fullmatch(r"label_values\((.+),(\w+)\)", query)
     assert match
@@ -374,21 +404,39 @@ def test_timeline_has_trouble_first(history: History, dashboard: Json, panel: Js
         assert max(others, default=-1.0) < min(now, default=1000.0)
 
 
-@pytest.mark.parametrize(("dashboard", "panel"), TABLES)
-def test_table_has_one_row_for_each_subject(history: History, dashboard: Json, panel: Json) -> None:
-    """No query of a table gives two rows that Grafana would have to merge into one."""
-    by_query = [
+Row = tuple[str, ...]
+
+
+def rows_by_query(history: History, dashboard: Json, panel: Json, part: Range) -> list[list[Row]]:
+    """Give the rows of every query of a table, as far as Grafana compares them to make one row of several.
+
+    Those are the labels that the answers of all queries have. Without an answer, a query adds nothing.
+    """
+    answers = [
         ask(history, interpolate(target["expr"], part, everything(dashboard)), part, instant=True)
-        for part in history.ranges
         for target in panel["targets"]
     ]
-    shared = (
-        set.intersection(*({*row["metric"]} for rows in by_query for row in rows)) if any(by_query) else set()
-    )
-    for rows in by_query:
-        names = [tuple(sorted(row["metric"].items())) for row in rows]
-        assert len(set(names)) == len(names)
-    assert shared
+    labels = [set().union(*(row["metric"] for row in rows)) for rows in answers if rows]
+    shared = sorted(set.intersection(*labels)) if labels else []
+    return [[tuple(row["metric"].get(label, "") for label in shared) for row in rows] for rows in answers]
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), TABLES)
+def test_table_has_one_row_for_each_subject(
+    history: History, written: History, dashboard: Json, panel: Json
+) -> None:
+    """No query gives a subject two rows, or one that the first query has not, which would have no state.
+
+    That holds where two exporters disagree, where a zone was removed, and where an exporter is down.
+    """
+    compared = 0
+    for each, part in [*((history, part) for part in history.ranges), *((written, part) for part in PARTS)]:
+        first, *others = rows_by_query(each, dashboard, panel, part)
+        for rows in (first, *others):
+            assert len(set(rows)) == len(rows)
+            assert set(rows) <= set(first)
+            compared += len(rows)
+    assert compared
 
 
 # --- What some of them show
@@ -429,7 +477,7 @@ def test_zones_with_trouble(history: History) -> None:
 
 def test_since(history: History) -> None:
     """A verdict that changed within the time range tells since when, and one that did not tells nothing."""
-    start, broken, end = history.ranges[0].start, history.ranges[2].end, history.ranges[3].end
+    start, whole, broken, end = history.ranges[0].start, *(part.end for part in history.ranges[1:])
     for uid, title in (
         ("kms-overview", "Zones, those with trouble first"),
         ("kms-zone", "What each DNS server's clients meet"),
@@ -438,7 +486,12 @@ def test_since(history: History) -> None:
         found = {zone for zone, _ in since}
         assert {1000 * start < value < 1000 * end for value in since.values()} == {True}
         assert min(value for (zone, _), value in since.items() if zone == ZONE) >= 1000 * broken
-        assert "nxdomain.kms.test" not in found
+        assert "nxdomain.kms.test" in found
+        part = Range(start=whole, end=end)
+        query = interpolate(first_target(uid, title, 2), part, everything(DASHBOARDS[uid]))
+        later = {row["metric"]["dns_zone"] for row in ask(history, query, part, instant=True)}
+        assert ZONE in later
+        assert "nxdomain.kms.test" not in later
 
 
 def test_hosts_down(history: History) -> None:
@@ -516,6 +569,15 @@ def test_marks_of_records(history: History, name: str, target: str) -> None:
     assert min(seconds) > history.ranges[1].end
 
 
+@pytest.mark.parametrize("uid", ["kms-overview", "kms-zone"])
+def test_alert_without_a_zone_leads_to_all(history: History, uid: str) -> None:
+    """An alert about no zone leads to all of them, by their name to Grafana, and not to an empty one."""
+    for number in range(2):
+        rows = now(history, uid, "Alerts that fire", number)
+        zones = {(row["metric"]["alertname"], row["metric"]["dns_zone"]) for row in rows}
+        assert {("KmsLastDnsServerDown", "All"), ("KmsZoneWithoutWorkingHost", "closed.kms.test")} <= zones
+
+
 def test_marks_of_alerts(history: History) -> None:
     """Alerts about a chosen zone, its hosts and its DNS servers are marked, and no others."""
     marks = annotation(history, "Firing alert", dns_zone=one_by_one(["closed.kms.test"]))
@@ -529,3 +591,268 @@ def test_marks_of_alerts(history: History) -> None:
     assert "KmsLastDnsServerDown" not in names
     silent = annotation(history, "Firing alert", dns_zone=one_by_one(["unasked.test"]))
     assert "KmsLastDnsServerDown" in {mark["metric"]["alertname"] for mark in silent}
+
+
+# --- A past that is written
+
+EXPORTERS = 4
+EVERY_MINUTE = Range(start=past.seconds(299), end=past.seconds(past.END - 1), step=60, rate=75)
+COARSE = Range(start=past.seconds(295), end=past.seconds(past.END - 5), step=300, rate=240)
+"""Three hours, once with steps that are longer than what a rate looks back."""
+PARTS = (EVERY_MINUTE, COARSE)
+EACH_STEP = pytest.mark.parametrize("part", PARTS, ids=["minute", "coarse"])
+
+
+@pytest.fixture(scope="module")
+def written(module_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> History:
+    """Have a Prometheus that knows a written past."""
+    prometheus = past.PastPrometheus(tmp_path_factory.mktemp("past") / "prometheus")
+    return History(prometheus=module_lab.enter_context(prometheus), ranges=PARTS)
+
+
+def at_the_end(
+    history: History, uid: str, title: str, number: int = 0, part: Range = EVERY_MINUTE
+) -> list[Json]:
+    """Ask a query of a panel for what is at the end of a part."""
+    expression = interpolate(first_target(uid, title, number), part, everything(DASHBOARDS[uid]))
+    return ask(history, expression, part, instant=True)
+
+
+def over_time(
+    history: History, uid: str, title: str, part: Range
+) -> list[tuple[int, dict[str, str], Points]]:
+    """Ask all queries of a panel for a graph: the number of the query, labels, and values by time."""
+    [panel] = [panel for panel in DASHBOARDS[uid]["panels"] if panel["title"] == title]
+    choices = everything(DASHBOARDS[uid])
+    return [
+        (number, row["metric"], {second: float(value) for second, value in row["values"]})
+        for number, target in enumerate(panel["targets"])
+        for row in ask(history, interpolate(target["expr"], part, choices), part, instant=False)
+    ]
+
+
+def first_step(part: Range, minute: int) -> int:
+    """Give the first step of a part at which something of this minute is seen."""
+    return part.start - (part.start - past.seconds(minute)) // part.step * part.step
+
+
+@EACH_STEP
+def test_record_lost_while_the_exporter_was_away(written: History, part: Range) -> None:
+    """A record deleted while the exporter was away is gone since it was last seen, and others are not."""
+    state, _, vanished, returned, since, new = (
+        numbers(at_the_end(written, "kms-zone", "Changes of records", number, part), "target")
+        for number in range(6)
+    )
+    assert state["deleted-while-away",] == 0
+    assert {target for (target,), value in state.items() if value == 0} == {"deleted-while-away"}
+    assert ("of-removed",) not in state
+    assert {target for (target,), count in vanished.items() if count} == {"deleted-while-away", "back"}
+    assert {target for (target,), count in returned.items() if count} == {"back"}
+    assert set(vanished.values()) == {0, 1}
+    found = {target: value / 1000 for (target,), value in since.items()}
+    assert found.keys() == {"deleted-while-away", "back"}
+    assert 0 <= past.seconds(past.AWAY) - found["deleted-while-away"] <= part.step
+    assert 0 <= past.seconds(past.RETURNED) - found["back"] <= part.step
+    assert {target: value / 1000 for (target,), value in new.items()} == {
+        "added-while-away": first_step(part, past.BACK)
+    }
+
+
+@EACH_STEP
+def test_lost_record_over_time(written: History, part: Range) -> None:
+    """A record is shown as gone from when the exporter is back, and not at all where the zone was removed."""
+    rows = {
+        labels["target"]: row for _, labels, row in over_time(written, "kms-zone", "Records over time", part)
+    }
+    lost = rows["deleted-while-away"]
+    assert {second for second, value in lost.items() if value} == {
+        second for second in lost if second >= past.seconds(past.BACK)
+    }
+    assert lost[part.end] == 1
+    assert "of-yesterday" not in rows
+    assert set(rows["of-removed"].values()) == {0}
+    assert max(rows["of-removed"]) < past.seconds(past.REMOVED)
+    assert {second for second, value in rows["back"].items() if value} == {
+        second
+        for second in rows["back"]
+        if past.seconds(past.VANISHED) <= second < past.seconds(past.RETURNED)
+    }
+
+
+@EACH_STEP
+@pytest.mark.parametrize(
+    ("name", "marks"),
+    [
+        ("Record vanished", {"back": past.VANISHED, "deleted-while-away": past.BACK}),
+        ("Record returned", {"back": past.RETURNED}),
+        ("New record", {"added-while-away": past.BACK}),
+    ],
+)
+def test_every_change_has_one_mark(
+    written: History, part: Range, name: str, marks: Mapping[str, int]
+) -> None:
+    """Every change is marked once, at the first step after it, and nothing else is, however long a step."""
+    [found] = [each for each in DASHBOARDS["kms-zone"]["annotations"]["list"] if each["name"] == name]
+    expression = interpolate(found["expr"], part, everything(DASHBOARDS["kms-zone"]))
+    rows = ask(written, expression, part, instant=False)
+    assert {row["metric"]["target"]: row["values"] for row in rows} == {
+        target: [[first_step(part, minute), "1"]] for target, minute in marks.items()
+    }
+
+
+ZONE_TABLES = pytest.mark.parametrize(
+    ("uid", "title"),
+    [
+        ("kms-overview", "Zones, those with trouble first"),
+        ("kms-zone", "What each DNS server's clients meet"),
+    ],
+)
+
+
+@ZONE_TABLES
+def test_zones_that_nobody_looks_at_are_not_listed(written: History, uid: str, title: str) -> None:
+    """A zone that was removed, or whose only exporter is down, is in no query of the tables of zones."""
+    seen = {"removed.contoso.com", "lost.contoso.com"}
+    query = f"count by (dns_zone) (last_over_time(kms_client_verdict[{EVERY_MINUTE.seconds}s]))"
+    assert seen <= {row["metric"]["dns_zone"] for row in ask(written, query, EVERY_MINUTE, instant=True)}
+    for number in range(4):
+        rows = at_the_end(written, uid, title, number)
+        assert rows
+        assert not seen & {row["metric"]["dns_zone"] for row in rows}
+
+
+@ZONE_TABLES
+def test_since_of_a_young_zone(written: History, uid: str, title: str) -> None:
+    """A zone that is younger than the time range is as it is since it was first seen, not for longer."""
+    since = numbers(at_the_end(written, uid, title, 2), "dns_zone", "dns_server")
+    assert since["young.contoso.com", past.FINE] == 1000 * first_step(EVERY_MINUTE, past.BORN)
+    split = since["split.contoso.com", past.FINE] / 1000
+    assert 0 <= past.seconds(past.BROKEN) - split <= EVERY_MINUTE.step
+    assert not {"steady.contoso.com", "shared.contoso.com"} & {zone for zone, _ in since}
+
+
+@ZONE_TABLES
+def test_worse_code_is_likely(written: History, uid: str, title: str) -> None:
+    """Where two exporters of a job see different errors, the code is that of the worse verdict."""
+    codes = [
+        row["metric"]["code"]
+        for row in at_the_end(written, uid, title, 1)
+        if row["metric"]["dns_zone"] == "split.contoso.com"
+    ]
+    assert codes == [past.CODES["dns_failed"][0]]
+
+
+@pytest.mark.parametrize(
+    ("title", "counted", "everything_"),
+    [
+        ("Zones with trouble", 3, 7),
+        ("DNS servers not answering", 1, 3),
+        ("Hosts down", 1, 3),
+        ("Kinds of clients without service", 1, 3),
+        ("Exporters down", 1, EXPORTERS),
+    ],
+)
+def test_each_counts_once(written: History, title: str, counted: int, everything_: int) -> None:
+    """What two vantage points see counts once, and an exporter that is down is seen at once."""
+    for number, expected in enumerate((counted, everything_)):
+        [row] = at_the_end(written, "kms-overview", title, number)
+        assert (row["metric"], float(row["value"][1])) == ({}, expected)
+
+
+@pytest.mark.parametrize(
+    ("title", "label", "expected"),
+    [
+        ("Likely error codes", "code", {"0x8007232A": 2, "0xC004F074": 1}),
+        ("Addresses that fail, by reason", "reason", {"connection_refused": 1}),
+    ],
+)
+def test_each_is_in_a_bar_once(written: History, title: str, label: str, expected: dict[str, int]) -> None:
+    """Graphs that count over all vantage points count nothing twice."""
+    rows = over_time(written, "kms-overview", title, EVERY_MINUTE)
+    assert {labels[label]: values[EVERY_MINUTE.end] for _, labels, values in rows} == expected
+
+
+@ALL_DASHBOARDS
+def test_every_vantage_point_can_be_chosen(written: History, dashboard: Json) -> None:
+    """Jobs are those of exporters, also of one that is down, and those that scrape /probe; no others."""
+    choices = everything(dashboard)
+    jobs = label_values(written, dashboard, "job", choices)
+    assert jobs == ["branch", "kms", "lost", past.PROBED]
+    chosen = choices | {"job": past.PROBED}
+    assert label_values(written, dashboard, "instance", chosen) == ["steady.contoso.com"]
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), PANELS)
+def test_other_programs_are_not_shown(
+    history: History, written: History, dashboard: Json, panel: Json
+) -> None:
+    """No panel shows a target of Prometheus that is no exporter, be it one that has the same metrics."""
+    asked = [(history, part) for part in history.ranges] + [(written, EVERY_MINUTE)]
+    for each, part in asked:
+        for target in panel["targets"]:
+            expression = interpolate(target["expr"], part, everything(dashboard))
+            rows = ask(each, expression, part, instant=target["instant"])
+            assert not {row["metric"].get("job") for row in rows} & {past.FOREIGN, ITSELF}
+
+
+def test_other_programs_are_there(history: History, written: History) -> None:
+    """There are such targets, one of which is down."""
+    assert ask(history, f'up{{job="{ITSELF}"}} == 1', history.ranges[-1], instant=True)
+    for metric in ("up == 0", "process_open_fds", "python_gc_collections_total", "scrape_samples_scraped"):
+        expression = f'{{job="{past.FOREIGN}"}} and {metric}'
+        assert ask(written, expression, EVERY_MINUTE, instant=True), metric
+
+
+def trouble_of(panel: Json) -> float:
+    """Tell from which number on the words of a timeline are of trouble."""
+    [mapping] = panel["fieldConfig"]["defaults"]["mappings"]
+    return min(int(number) for number, word in mapping["options"].items() if not word["text"].startswith("✓"))
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), TIMELINES)
+def test_timeline_tells_past_trouble_from_none(written: History, dashboard: Json, panel: Json) -> None:
+    """Rows with trouble at the end come first, then those with trouble in the range, then all others."""
+    rows = over_time(written, dashboard["uid"], panel["title"], EVERY_MINUTE)
+    trouble, others = trouble_of(panel), len(panel["targets"]) - 1
+    wanted, found = {}, {}
+    for number, labels, values in rows:
+        name = tuple(sorted(labels.items()))
+        assert name not in found
+        found[name] = min(max(number, others - 2), others)
+        ends_badly = values.get(EVERY_MINUTE.end, 0) >= trouble
+        wanted[name] = others - 2 if ends_badly else others - (max(values.values()) >= trouble)
+    assert found == wanted
+    assert set(found.values()) == {others - 2, others - 1, others}
+
+
+def step_of(panel: Json, part: Range) -> Range:
+    """Give the part with the step that Grafana takes for a panel of 300 points, and data each 15 s."""
+    interval = panel.get("interval", f"{past.SCRAPE_SECONDS}s")
+    shortest = {"s": 1, "m": 60}[interval[-1]] * int(interval[:-1])
+    step = max(shortest, -(-part.seconds // 300 // 5) * 5)
+    return replace(part, step=step, rate=max(step + past.SCRAPE_SECONDS, 4 * past.SCRAPE_SECONDS))
+
+
+RATES = [
+    each
+    for each in PANELS
+    if any("$__rate_interval" in target["expr"] for target in each.values[1]["targets"])  # type: ignore[index]
+]
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), RATES)
+def test_rates_are_numbers(written: History, dashboard: Json, panel: Json) -> None:
+    """A graph of a rate has a value wherever the exporter looked, though it looks once in a minute only."""
+    part = step_of(panel, replace(EVERY_MINUTE, start=past.seconds(past.BACK + 10)))
+    rows = over_time(written, dashboard["uid"], panel["title"], part)
+    assert rows or panel["title"] in {"Records ignored", "Lag of the event loop", "SYNs sent again"}
+    for _, _, values in rows:
+        assert not [second for second, value in values.items() if math.isnan(value)]
+
+
+@EACH_STEP
+def test_every_new_serial_is_shown(written: History, part: Range) -> None:
+    """A change of a zone's serial is in the graph once, however long a step is."""
+    [(_, labels, values)] = over_time(written, "kms-zone", "Changes of the zones' serials", part)
+    assert labels["dns_zone"] == "steady.contoso.com"
+    assert {second for second, value in values.items() if value} == {first_step(part, past.SERIAL_CHANGED)}

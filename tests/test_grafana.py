@@ -225,7 +225,7 @@ def template_label_promql(dashboard: Json) -> Iterator[Place]:
         if each["type"] == "query":
             query = each["query"]["query"]
             match = re.fullmatch(r"label_values\((.+),(\w+)\)", query)
-            series = match and re.fullmatch(r"\w+(\{.*\})?", match[1])
+            series = match and re.fullmatch(r"\w+(\{.*\})?|\{.*\}", match[1])
             if not series:
                 yield "", each["name"]
 
@@ -616,22 +616,27 @@ def test_ids_are_unique(uid: str) -> None:
 
 @ALL_DASHBOARDS
 def test_many_rows_come_in_pages(uid: str) -> None:
-    """Tables and timelines show many rows in pages."""
+    """Tables and timelines show many rows in pages; one of a timeline fills its height, by rows to be read.
+
+    A unit of the grid is 38 pixels high; title, time axis and the choice of pages take 120 of them.
+    """
     for panel in panels_of(load(uid)):
         if panel["type"] == "table":
             assert panel["options"]["footer"]["enablePagination"] is True
         if panel["type"] == "state-timeline":
-            assert 0 < panel["options"]["perPage"] <= 40
+            pixels = 38 * panel["gridPos"]["h"] - 120
+            assert pixels / panel["options"]["perPage"] >= 16
+            assert pixels / (panel["options"]["perPage"] + 1) < 20
 
 
-BY_SUBJECT = frozenset({"dns_zone", "dns_server", "target", "address", "reason", "code"})
+BY_SUBJECT = frozenset({"instance", "dns_zone", "dns_server", "target", "address", "reason", "code"})
 FEW = ("count by (code, symbol)", "count by (reason)")
 """Graphs whose lines are as few as the words they are about."""
 
 
 @ALL_DASHBOARDS
 def test_graphs_have_few_lines(uid: str) -> None:
-    """A graph with a line for every zone, host or server shows the `$top` of them, and says so."""
+    """A graph with a line for every zone, host, server or exporter shows the `$top` of them, and says so."""
     for panel, target in targets_of(load(uid)):
         labels = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
         if panel["type"] != "timeseries" or not labels & BY_SUBJECT or target["expr"].startswith(FEW):
@@ -764,10 +769,12 @@ def test_metrics_and_labels_exist(uid: str) -> None:
         assert labels_named(expression) <= available, expression
         assert bare_metrics(expression) == []
     for query in queries:
-        match = re.fullmatch(r"label_values\((\w+)(?:\{(.*)\})?,(\w+)\)", query)
+        match = re.fullmatch(r"label_values\((\w*)(?:\{(.*)\})?,(\w+)\)", query)
         assert match
-        matched = {name for name, _, _ in _MATCHER.findall(match[2] or "")}
-        assert matched | {match[3]} <= known[match[1]]
+        matchers = {name: value for name, _, value in _MATCHER.findall(match[2] or "")}
+        metrics = matchers.pop("__name__", match[1]).split("|")
+        for metric in metrics:
+            assert {*matchers, match[3]} <= known[metric]
 
 
 @ALL_DASHBOARDS
@@ -928,6 +935,21 @@ def test_annotations() -> None:
         assert annotation["titleFormat"] == annotation["name"]
         assert "{{" in annotation["textFormat"]
     assert len({annotation["iconColor"] for annotation in annotations}) == len(annotations)
+
+
+@ALL_DASHBOARDS
+def test_annotations_compare_steps(uid: str) -> None:
+    """No annotation looks back by a window: where a step is longer, what happens in between has no mark."""
+    for annotation in load(uid)["annotations"]["list"]:
+        assert "$__rate_interval" not in annotation["expr"]
+
+
+@ALL_DASHBOARDS
+def test_rates_have_two_checks(uid: str) -> None:
+    """Panels with rates have steps of two intervals of checks: a share of none is no number."""
+    for panel in panels_of(load(uid)):
+        rate = any("$__rate_interval" in target["expr"] for target in panel["targets"])
+        assert (panel.get("interval") == "2m") == rate, panel["title"]
 
 
 # --- Provisioning

@@ -8,6 +8,7 @@ The words that are shown come from the exporter's own vocabularies, so a new ver
 | --- | --- |
 | build | which dashboards there are, and their text |
 | overview, zone, exporter | the dashboards |
+| counts | the numbers at the top of the overview |
 | changes, hosts | parts of the dashboard of a zone |
 | shared | what more than one of them has |
 | frame | what they have in common: settings, links, rows of panels |

@@ -18,6 +18,7 @@ from grafana.source.queries import (
     smallest,
     total,
 )
+from grafana.source.selections import of_exporters
 from grafana.source.states import worst_rows_first
 from grafana.source.tables import Column, listing
 from grafana.source.words import flag
@@ -48,18 +49,18 @@ def _instances() -> Panel:
     build = largest((*EXPORTER, "version", "revision", "python"), of_exporter("kms_exporter_build_info"))
     reloaded = of_exporter("kms_exporter_config_last_reload_success_timestamp_seconds")
     queries = [
-        of_exporter("up"),
+        largest(EXPORTER, of_exporters(of_exporter("up"))),
         build,
         largest(EXPORTER, of_exporter("kms_exporter_config_last_reload_successful")),
         milliseconds(largest(EXPORTER, reloaded)),
-        milliseconds(largest(EXPORTER, of_exporter("process_start_time_seconds"))),
+        milliseconds(largest(EXPORTER, of_exporters(of_exporter("process_start_time_seconds")))),
     ]
     return listing(
         "Exporters",
-        "Every exporter of the chosen jobs: whether Prometheus can scrape it, what runs there and since "
-        "when, and whether the last configuration was accepted. A refused one leaves the running one in "
-        "place.",
-        [Query(expr=largest(EXPORTER, queries[0])), *(Query(expr=expr) for expr in queries[1:])],
+        "Every exporter of the chosen jobs that was seen in the time range: whether Prometheus can scrape "
+        "it, what runs there and since when, and whether the last configuration was accepted. A refused one "
+        "leaves the running one in place.",
+        [Query(expr=expr) for expr in queries],
         [
             Column(source="job", title="Job"),
             Column(source="instance", title="Instance"),
@@ -83,7 +84,7 @@ def _instances() -> Panel:
 
 def _up() -> Panel:
     def unreachable(at: str) -> str:
-        return f"1 - {largest(EXPORTER, of_exporter('up') + at)}"
+        return f"1 - {largest(EXPORTER, of_exporters(of_exporter('up') + at, at))}"
 
     return timeline(
         "Scrapes over time",
@@ -121,7 +122,7 @@ def _ages() -> Panel:
 
 
 def _increase(metric: str) -> str:
-    return total(EXPORTER, f"increase({of_exporter(metric)}{RATE})")
+    return highest_series(total(EXPORTER, f"increase({of_exporter(metric)}{RATE})"))
 
 
 def _overruns() -> Panel:
@@ -129,7 +130,7 @@ def _overruns() -> Panel:
         "Overruns and internal errors",
         "Checks that were still running when the next one was due: the interval is too short, or the "
         "exporter has too much to do. An internal error is a bug that was caught; the log has its "
-        "traceback.",
+        f"traceback. {_TOP}",
         [
             Query(expr=_increase("kms_exporter_checks_overrun_total"), legend=f"overruns · {_LINE}"),
             Query(expr=_increase("kms_exporter_internal_errors_total"), legend=f"internal errors · {_LINE}"),
@@ -160,9 +161,9 @@ def _lag() -> Panel:
         "Lag of the event loop",
         "How much later than asked for the exporter's event loop woke up, in the median and in the worst "
         "of a hundred cases. Much lag makes the times of the RPC bind and of lookups too long; the "
-        "handshake is measured by the kernel.",
+        f"handshake is measured by the kernel. {_TOP}",
         [
-            Query(expr=f"histogram_quantile({share}, {buckets})", legend=f"{name} · {_LINE}")
+            Query(expr=highest_series(f"histogram_quantile({share}, {buckets})"), legend=f"{name} · {_LINE}")
             for share, name in (("0.5", "median"), ("0.99", "99 %"))
         ],
         unit="s",
@@ -217,62 +218,54 @@ def _lookup_durations() -> Panel:
 
 
 def _processor() -> Panel:
-    return lines(
-        "CPU",
-        "Share of one core that the exporter uses.",
-        [
-            Query(
-                expr=total(EXPORTER, f"rate({of_exporter('process_cpu_seconds_total')}{RATE})"), legend=_LINE
-            )
-        ],
-        unit="percentunit",
-    )
+    rate = f"rate({of_exporter('process_cpu_seconds_total')}{RATE})"
+    return _of_process("CPU", "Share of one core that the exporter uses.", rate, unit="percentunit")
 
 
 def _memory() -> Panel:
-    return _gauge("Memory", "Resident memory of the exporter.", "process_resident_memory_bytes", unit="bytes")
+    memory = of_exporter("process_resident_memory_bytes")
+    return _of_process("Memory", "Resident memory of the exporter.", memory, unit="bytes")
 
 
 def _descriptors() -> Panel:
-    share = f"{of_exporter('process_open_fds')} / {of_exporter('process_max_fds')}"
-    return lines(
+    return _of_process(
         "File descriptors",
         "Share of the file descriptors that the exporter may open and has open. At the limit its own "
         "probes fail, as local_error.",
-        [Query(expr=largest(EXPORTER, share), legend=_LINE)],
+        f"{of_exporter('process_open_fds')} / {of_exporter('process_max_fds')}",
         unit="percentunit",
     )
 
 
 def _scrape_duration() -> Panel:
-    return _gauge(
-        "Duration of scrapes", "How long Prometheus takes to scrape.", "scrape_duration_seconds", unit="s"
-    )
+    duration = of_exporter("scrape_duration_seconds")
+    return _of_process("Duration of scrapes", "How long Prometheus takes to scrape.", duration, unit="s")
 
 
 def _scrape_samples() -> Panel:
-    return _gauge(
+    return _of_process(
         "Samples of a scrape",
         "How many samples a scrape gives: what Prometheus has to store.",
-        "scrape_samples_scraped",
+        of_exporter("scrape_samples_scraped"),
         unit="short",
     )
 
 
-def _gauge(title: str, description: str, metric: str, *, unit: str) -> Panel:
-    return lines(
-        title, description, [Query(expr=largest(EXPORTER, of_exporter(metric)), legend=_LINE)], unit=unit
-    )
-
-
 def _garbage() -> Panel:
-    rate = total((*EXPORTER, "generation"), f"rate({of_exporter('python_gc_collections_total')}{RATE})")
-    return lines(
+    return _of_process(
         "Garbage collections",
         "How often Python collects garbage, by generation; the oldest one is the expensive one.",
-        [Query(expr=rate, legend=f"generation {{{{generation}}}} · {_LINE}")],
+        f"rate({of_exporter('python_gc_collections_total')}{RATE})",
         unit="ops",
+        kind="generation",
     )
+
+
+def _of_process(title: str, description: str, series: str, *, unit: str, kind: str = "") -> Panel:
+    """Build a graph of what programs have that are no exporters, too; `kind` is a label of the series."""
+    labels, legend = ((*EXPORTER, kind), f"{kind} {{{{{kind}}}}} · {_LINE}") if kind else (EXPORTER, _LINE)
+    highest = highest_series(largest(labels, of_exporters(series)))
+    return lines(title, f"{description} {_TOP}", [Query(expr=highest, legend=legend)], unit=unit)
 
 
 def _reloads() -> Panel:
@@ -290,9 +283,13 @@ def _reloads() -> Panel:
 def _subjects() -> Panel:
     return lines(
         "What is looked at",
-        "Zones of the configuration, records that are published or should be, and addresses that are probed.",
+        "Zones of the configuration, records that are published or should be, and addresses that are probed. "
+        f"{_TOP[:-1]}, for each of the three.",
         [
-            Query(expr=f"count by ({', '.join(EXPORTER)}) ({series})", legend=f"{name} · {_LINE}")
+            Query(
+                expr=highest_series(f"count by ({', '.join(EXPORTER)}) ({series})"),
+                legend=f"{name} · {_LINE}",
+            )
             for series, name in (
                 (of_zones("kms_zone_info"), "zones"),
                 (of_zones("kms_srv_record_published"), "records"),

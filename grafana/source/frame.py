@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.builders import statetimeline
 from grafana_foundation_sdk.models.dashboard import (
     AnnotationQuery,
     Dashboard,
@@ -11,7 +12,7 @@ from grafana_foundation_sdk.models.dashboard import (
     DashboardLinkType,
 )
 
-from grafana.source.panels import Panel
+from grafana.source.panels import Panel, rows_per_page
 from grafana.source.variables import DATASOURCE, variables
 
 OVERVIEW_UID = "kms-overview"
@@ -82,6 +83,8 @@ def _lay_out(builder: builders.Dashboard, rows: Sequence[Row]) -> None:
             builder.with_row(builders.Row(row.title).id(number))
         for width, panel in row.panels:
             number += 1
+            if isinstance(panel, statetimeline.Panel):
+                panel.per_page(rows_per_page(row.height))
             builder.with_panel(panel.id(number).span(width).height(row.height))
 
 

@@ -2,8 +2,9 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from grafana.source.counts import counts
 from grafana.source.frame import OVERVIEW_UID, Row, frame
-from grafana.source.panels import Panel, lines, number, thresholds, timeline
+from grafana.source.panels import Panel, lines, timeline
 from grafana.source.queries import (
     CLIENT,
     ENDPOINT,
@@ -15,12 +16,10 @@ from grafana.source.queries import (
     ZONE_SERVER,
     Query,
     changing_series,
-    counted,
     highest_series,
     largest,
     lowest_series,
     of_exporter,
-    of_servers,
     of_zone_servers,
     of_zones,
     on,
@@ -36,7 +35,6 @@ from grafana.source.shared import (
     verdict_queries,
 )
 from grafana.source.states import (
-    UNSERVED,
     USABLE,
     other_verdict,
     worst_rows_first,
@@ -55,7 +53,7 @@ def overview() -> Dashboard:
         OVERVIEW_UID,
         "What Windows clients meet that look for a KMS host, in all zones and at all DNS servers.",
         [
-            Row(height=4, panels=[(4, panel) for panel in _numbers()]),
+            Row(height=4, panels=counts()),
             Row(height=10, panels=[(24, _zones())]),
             Row(height=14, panels=[(24, _grid())]),
             Row(height=8, panels=[(12, alert_table(alerts_of_all)), (12, _servers())]),
@@ -69,86 +67,6 @@ def overview() -> Dashboard:
                 panels=[(12, _static_hosts()), (12, _profiles())],
             ),
         ],
-    )
-
-
-def _numbers() -> list[Panel]:
-    return [_bad_zones(), _silent_servers(), _down(), _unserved(), _alerts(), _age()]
-
-
-def _bad_zones() -> Panel:
-    worst = zone_verdict(ZONE)("")
-    return number(
-        "Zones with trouble",
-        "Zones in which a client meets anything but ok at some DNS server. A zone where nothing is "
-        "expected and nothing is published has no trouble.",
-        [
-            Query(expr=counted(f"{worst} >= {TROUBLE}", worst), legend="with trouble"),
-            Query(expr=f"count({worst})", legend="of"),
-        ],
-    )
-
-
-def _silent_servers() -> Panel:
-    usable = largest(SERVER, of_zone_servers("kms_srv_lookup_status", USABLE))
-    return number(
-        "DNS servers not answering",
-        "DNS servers that give no usable answer for any of the chosen zones. Records, NXDOMAIN and an empty "
-        "answer are usable.",
-        [
-            Query(expr=counted(f"{usable} == 0", usable), legend="not answering"),
-            Query(expr=f"count({usable})", legend="of"),
-        ],
-    )
-
-
-def _down() -> Panel:
-    up = largest(HOST, current(of_exporter("kms_host_up")))
-    return number(
-        "Hosts down",
-        "Hosts that are published or assigned statically, and work at none of their addresses. Each counts "
-        "once, however many zones publish it; those whose record vanished do not count.",
-        [Query(expr=counted(f"{up} == 0", up), legend="down"), Query(expr=f"count({up})", legend="of")],
-    )
-
-
-def _unserved() -> Panel:
-    verdict = largest(CLIENT, of_servers("kms_client_profile_verdict", UNSERVED))
-    return number(
-        "Kinds of clients without service",
-        "Kinds of clients (`clients` in the configuration) at a DNS server, for whom no suffix leads to a "
-        "host that works.",
-        [
-            Query(expr=counted(f"{verdict} == 1", verdict), legend="unserved"),
-            Query(expr=f"count({verdict})", legend="of"),
-        ],
-        no_value="none configured",
-    )
-
-
-def _alerts() -> Panel:
-    critical = alerts_of_all('severity="critical"')
-    return number(
-        "Firing alerts",
-        "Alerts of kms-exporter that fire now: critical, and of any severity. Without its rules in "
-        "Prometheus there is none.",
-        [
-            Query(expr=f"count({critical}) or vector(0)", legend="critical"),
-            Query(expr=f"count({alerts_of_all()}) or vector(0)", legend="in all"),
-        ],
-    )
-
-
-def _age() -> Panel:
-    zones = largest(ZONE, of_zones("kms_exporter_last_check_timestamp_seconds"))
-    hosts = largest(HOST, of_exporter("kms_exporter_static_host_last_check_timestamp_seconds"))
-    return number(
-        "Oldest check",
-        "How long ago the zone or assigned host was checked whose check is the oldest. Much longer than "
-        "the interval of the configuration means that what is shown here is no longer true.",
-        [Query(expr=f"time() - min({zones} or {hosts})")],
-        unit="s",
-        colours=thresholds((180, "orange"), (600, "red")),
     )
 
 
@@ -205,11 +123,12 @@ def _servers() -> Panel:
 
 
 def _codes() -> Panel:
+    errors = largest(("dns_zone", "dns_server", "code", "symbol"), likely_error())
     return lines(
         "Likely error codes",
         "Pairs of zone and DNS server by the error that clients there are likely to show, unless they are "
         "activated through Active Directory. Zones where nothing is expected are left out.",
-        [Query(expr=f"count by (code, symbol) ({likely_error()})", legend="{{code}} {{symbol}}")],
+        [Query(expr=f"count by (code, symbol) ({errors})", legend="{{code}} {{symbol}}")],
         unit="none",
         bars=True,
     )
@@ -272,7 +191,7 @@ def _hosts() -> Panel:
 
 
 def _failures() -> Panel:
-    failing = largest((*ENDPOINT, "reason"), current(of_exporter("kms_endpoint_failure")))
+    failing = largest(("target", "port", "address", "reason"), current(of_exporter("kms_endpoint_failure")))
     return lines(
         "Addresses that fail, by reason",
         "Addresses of hosts whose last probe failed, by the reason.",

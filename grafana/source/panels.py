@@ -19,7 +19,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from grafana.source.queries import Query
+from grafana.source.queries import RATE, Query
 from grafana.source.variables import DATASOURCE
 from grafana.source.words import Word
 
@@ -28,8 +28,9 @@ AnyPanel = TypeVar("AnyPanel", stat.Panel, timeseries.Panel, statetimeline.Panel
 
 CHECK_INTERVAL = "1m"
 """How often the exporter looks, unless told otherwise: a finer resolution shows nothing more."""
-_ROWS_PER_PAGE = 25
-_POINTS = 360
+RATE_STEP = "2m"
+"""The least step of a rate: a window that is as long has two checks in it; without one a share is 0 / 0."""
+POINTS = 360
 _STATES = 180
 """Of a timeline, whose rows are many and whose queries are the most expensive."""
 
@@ -63,6 +64,8 @@ def describe(
 ) -> AnyPanel:
     """Give a panel what every panel has: a title, a description, a data source and queries."""
     panel = panel.title(title).description(description).datasource(DATASOURCE)
+    if any(RATE in query.expr for query in queries):
+        panel = panel.interval(RATE_STEP)
     for number, query in enumerate(queries):
         panel = panel.with_target(_target(number, query, instant=instant, shape=shape))
     return panel
@@ -161,11 +164,10 @@ def timeline(
     *,
     links: Sequence[dashboard_builders.DashboardLink] = (),
 ) -> statetimeline.Panel:
-    """Build a timeline of states, in pages where there are many rows."""
+    """Build a timeline of states, in pages where there are many rows; its height tells how many fit."""
     panel = describe(statetimeline.Panel(), title, description, queries)
     return (
         panel.mappings(mappings(words))
-        .per_page(_ROWS_PER_PAGE)
         .row_height(0.85)
         .merge_values(merge_values=True)
         .show_value(common.VisibilityMode.AUTO)
@@ -181,6 +183,12 @@ def timeline(
         .thresholds(thresholds(base="text"))
         .data_links([*links])
     )
+
+
+def rows_per_page(height: int) -> int:
+    """Tell how many rows fit on a timeline of this height in units of the grid, and can be read."""
+    unit, frame, row = 38, 120, 18  # pixels: of the grid; of title, time axis and pages; of a row
+    return (unit * height - frame) // row
 
 
 def spread(title: str, description: str, query: Query, *, unit: str) -> heatmap.Panel:
@@ -201,7 +209,7 @@ def spread(title: str, description: str, query: Query, *, unit: str) -> heatmap.
         .y_axis(heatmap.YAxisConfig().unit(unit))
         .unit("short")
         .scale_distribution(common_builders.ScaleDistributionConfig().type(common.ScaleDistribution.LINEAR))
-        .max_data_points(_POINTS)
+        .max_data_points(POINTS)
     )
 
 

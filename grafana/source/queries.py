@@ -13,6 +13,8 @@ END = " @ end()"
 """A modifier: as at the end of the time range. Makes a choice of series that holds for the whole range."""
 RANGE = "[$__range:$__interval]"
 RATE = "[$__rate_interval]"
+BEFORE = " offset $__interval"
+"""A modifier: as one step before. Nothing is lost between two steps, as between windows of a rate."""
 TOP = "$top"
 
 ZONE = ("job", "dns_zone")
@@ -116,6 +118,11 @@ def changing_series(expr: str) -> str:
 def counted(condition: str, everything: str) -> str:
     """Count series: 0 where none meets the condition, nothing at all where there is nothing to count."""
     return f"count({condition}) or 0 * count({everything})"
+
+
+def appeared(labels: Sequence[str], expr: str) -> str:
+    """Give when each series was there for the first time in the range."""
+    return smallest(labels, f"min_over_time(timestamp({expr}){RANGE})")
 
 
 def milliseconds(expr: str) -> str:

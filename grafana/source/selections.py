@@ -2,7 +2,17 @@
 
 from collections.abc import Sequence
 
-from grafana.source.queries import END, HOST, RANGE, SERVER, of_exporter, of_zone_servers, of_zones, on
+from grafana.source.queries import (
+    END,
+    EXPORTER,
+    HOST,
+    RANGE,
+    SERVER,
+    of_exporter,
+    of_zone_servers,
+    of_zones,
+    on,
+)
 
 _FIRING = ('job=~"$job"', 'alertname=~"Kms.*"', 'alertstate="firing"')
 
@@ -18,6 +28,15 @@ def current(hosts: str) -> str:
     static = of_exporter("kms_static_host_verdict")
     unless = f"unless {on(HOST)}"
     return f"({hosts} {unless} ({known} {unless} ({published} == 1) {unless} {static}))"
+
+
+def of_exporters(series: str, at: str = "") -> str:
+    """Keep what is known of exporters, be they down: other targets have `up` and `process_*`, too.
+
+    Exporters are those that said within the range that they are.
+    """
+    build = of_exporter("kms_exporter_build_info")
+    return f"({series} and {on(EXPORTER)} last_over_time({build}[$__range]{at}))"
 
 
 def of_chosen_zones(series: str, labels: Sequence[str] = HOST) -> str:

@@ -5,13 +5,17 @@ from dataclasses import replace
 
 from grafana_foundation_sdk.builders import table
 
+from exporter.diagnosis import Verdict
 from grafana.source.frame import zone_url
 from grafana.source.panels import link
 from grafana.source.queries import (
+    EXPORTER,
     RANGE,
     ZONE,
     ZONE_SERVER,
     Query,
+    alternatives,
+    appeared,
     largest,
     milliseconds,
     of_zone_servers,
@@ -19,7 +23,7 @@ from grafana.source.queries import (
     smallest,
 )
 from grafana.source.selections import about, none_expected
-from grafana.source.states import zone_verdict
+from grafana.source.states import verdict_numbers, zone_verdict
 from grafana.source.tables import Column, listing
 from grafana.source.words import VERDICT_WORDS, Word
 
@@ -43,9 +47,15 @@ _SEVERITIES = {
 
 
 def likely_error() -> str:
-    """Give the likely error of every zone at every DNS server; none where nothing is expected."""
-    errors = largest((*ZONE_SERVER, "code", "symbol"), of_zone_servers("kms_client_likely_error_info"))
-    return f"{errors}\nunless {on(ZONE)} {none_expected()}"
+    """Give the likely error of every zone at every DNS server; none where nothing is expected.
+
+    Where exporters see different ones, it is that of the worse verdict, for a table has one row for both.
+    """
+    info = of_zone_servers("kms_client_likely_error_info")
+    same = (*EXPORTER, "dns_zone", "dns_server")
+    ranked = f"{info} * {on(same)} group_left () {largest(same, verdict_numbers())}"
+    errors = largest((*ZONE_SERVER, "code", "symbol"), ranked)
+    return f"topk by ({', '.join(ZONE_SERVER)}) (1, {errors})\nunless {on(ZONE)} {none_expected()}"
 
 
 def first_attempt(selection: str = "rfc2782") -> str:
@@ -55,11 +65,18 @@ def first_attempt(selection: str = "rfc2782") -> str:
 
 
 def verdict_since() -> str:
-    """Give when another verdict than the present one was last the verdict, in the range of time."""
+    """Give when another verdict than the present one was last the verdict, in the range of time.
+
+    Where there was no other, it is when the zone was seen first, if that is in the range.
+    """
     labels = (*ZONE_SERVER, "verdict")
     current = f"{of_zone_servers('kms_client_verdict')} == 1"
     seen = largest(labels, f"max_over_time(timestamp({current}){RANGE})")
-    return milliseconds(largest(ZONE_SERVER, f"{seen} unless {largest(labels, current)}"))
+    other = largest(ZONE_SERVER, f"{seen} unless {largest(labels, current)}")
+    any_verdict = of_zone_servers("kms_client_verdict", alternatives("verdict", [Verdict.OK]))  # 1 or 0
+    first = f"{appeared(ZONE_SERVER, any_verdict)} > time() - $__range_s + 2 * $__interval_ms / 1000"
+    present = largest(ZONE_SERVER, current)
+    return milliseconds(f"({other}\nor {first})\nand {on(ZONE_SERVER)} {present}")
 
 
 def verdict_queries() -> tuple[list[Query], list[Column]]:
@@ -77,6 +94,11 @@ def verdict_queries() -> tuple[list[Query], list[Column]]:
     return [Query(expr=expr) for expr in queries], columns
 
 
+def _leading_somewhere(alerts: str) -> str:
+    """Have an alert about no zone lead to all of them: in links, that is their name to Grafana."""
+    return f'label_replace({alerts}, "dns_zone", "All", "dns_zone", "")'
+
+
 def alert_table(alerts: Callable[..., str]) -> table.Panel:
     """List the alerts that fire, the most severe first; `alerts` selects them, with more matchers."""
     labels = ("alertname", "job", "dns_zone", "about")
@@ -88,8 +110,8 @@ def alert_table(alerts: Callable[..., str]) -> table.Panel:
         "Alerts of kms-exporter that fire now, and since when their condition has held. They come from "
         "Prometheus' rules (deploy/prometheus/kms-exporter.rules.yml): without these it is empty.",
         [
-            Query(expr=largest(labels, about(f"({severity})"))),
-            Query(expr=milliseconds(largest(labels, about(f"({since})")))),
+            Query(expr=largest(labels, _leading_somewhere(about(f"({severity})")))),
+            Query(expr=milliseconds(largest(labels, _leading_somewhere(about(f"({since})"))))),
         ],
         [
             Column(source="A", title="Severity", words=[*_SEVERITIES.values()], width=110),

@@ -51,12 +51,16 @@ def zone_verdict(labels: Sequence[str]) -> State:
     def state(at: str) -> str:
         missing = of_zone_servers("kms_client_verdict", alternatives("verdict", _MISSING)) + at
         as_expected = largest(ZONE_SERVER, f"{missing} == 1 and {on(ZONE)} {none_expected(at)}")
-        current = f"({of_zone_servers('kms_client_verdict')}{at} == 1)"
-        numbers = largest(ZONE_SERVER, f"{current} * {_numbers('verdict', VERDICTS)}")
+        numbers = largest(ZONE_SERVER, verdict_numbers(at))
         both = f"(\n{as_expected}\nor {numbers}\n)"
         return both if labels == ZONE_SERVER else largest(labels, both)
 
     return state
+
+
+def verdict_numbers(at: str = "") -> str:
+    """Give the number of what each exporter sees in a zone at a DNS server."""
+    return f"({of_zone_servers('kms_client_verdict')}{at} == 1) * {_numbers('verdict', VERDICTS)}"
 
 
 def zone_had_trouble() -> str:

@@ -8,11 +8,9 @@ from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, DynamicConfigValue
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from grafana.source.panels import CHECK_INTERVAL, describe, link, mappings, thresholds
+from grafana.source.panels import CHECK_INTERVAL, POINTS, describe, link, mappings, thresholds
 from grafana.source.queries import Query
 from grafana.source.words import Word
-
-_POINTS = 360
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +79,7 @@ def listing(
             [*(_sorted(name, desc=True) for name in worst), *(_sorted(name, desc=False) for name in then)]
         )
         .interval(CHECK_INTERVAL)
-        .max_data_points(_POINTS)
+        .max_data_points(POINTS)
         .thresholds(thresholds(base="text"))
         .filterable(filterable=True)
         .unit("none")

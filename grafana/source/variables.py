@@ -20,12 +20,13 @@ _COUNTS = ("10", "20", "50", "100")
 
 def variables() -> list[Builder[VariableModel]]:
     """Build the variables; the choices of one follow from those before it."""
-    exporters = "kms_exporter_build_info"
+    # An exporter has the first, what it gives at /probe has only the second, under a job of its own.
+    looking = '__name__=~"kms_exporter_build_info|kms_srv_lookup_status"'
     verdicts = "kms_client_verdict"
     return [
         builders.DatasourceVariable("datasource").label("Data source").type("prometheus"),
-        _choice("job", "Job", exporters, "Prometheus jobs, each of which is a vantage point."),
-        _choice("instance", "Instance", f'{exporters}{{job=~"$job"}}', "Exporters of these jobs."),
+        _choice("job", "Job", f"{{{looking}}}", "Prometheus jobs, each of which is a vantage point."),
+        _choice("instance", "Instance", f'{{{looking},job=~"$job"}}', "Exporters of these jobs."),
         _choice("dns_zone", "Zone", of_exporter(verdicts), "Zones that these exporters look at."),
         # A static host that is an address has no DNS server: All must match the empty label too.
         _choice(
