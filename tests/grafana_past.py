@@ -5,7 +5,7 @@ its exporter could be scraped.
 """
 
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,9 +74,7 @@ class Target:
             values = [(begin, end, float(word == state)) for begin, end, word in spans]
             self._write(metric, labels | {kind: state}, values)
 
-    def _write(
-        self, metric: str, labels: Labels, spans: "list[Span] | tuple[Span, ...]", *, always: bool = False
-    ) -> None:
+    def _write(self, metric: str, labels: Labels, spans: Sequence[Span], *, always: bool = False) -> None:
         every = {"job": self.job, "instance": self.instance, **labels}
         name = metric + "{" + ",".join(f'{label}="{value}"' for label, value in every.items()) + "}"
         for begin, end, value in spans:
