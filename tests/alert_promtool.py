@@ -20,9 +20,8 @@ from urllib.parse import quote_plus
 import yaml
 
 from tests.alert_worlds import Phase, Timeline, history
-from tests.services import ROOT
+from tests.services import RULES
 
-RULES = ROOT / "deploy/prometheus/kms-exporter.rules.yml"
 GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS: dict[str, dict[str, Any]] = {
     rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule

@@ -7,8 +7,12 @@ Nothing here looks at a network or a clock. A zone's usual target is `kms1`, its
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from prometheus_client.core import Metric
+
+from exporter.build import read_build_info
 from exporter.diagnosis import HostSight, ServerDiagnosis
 from exporter.diagnosis.verdicts import judge
+from exporter.metrics import families
 from exporter.model import (
     NOT_AVAILABLE,
     ClientCheck,
@@ -33,6 +37,7 @@ from exporter.state import (
     ClientView,
     EndpointView,
     ServerView,
+    Snapshot,
     State,
     StaticHostView,
     ZoneSettings,
@@ -277,3 +282,29 @@ def server_diagnosis(lookup: SrvLookup, *hosts: HostSight, **fields: Any) -> Ser
         "absent": (),
     }
     return ServerDiagnosis(lookup=lookup, verdict=judge(lookup, hosts), hosts=hosts, **defaults | fields)
+
+
+def metric_names() -> set[str]:
+    """Name every metric that there is, as documents do: a histogram without the names of its parts."""
+    return {family.name + "_total" * (family.type == "counter") for family in _families()}
+
+
+def metric_labels() -> dict[str, set[str]]:
+    """Give the labels of every metric by the names of its series: those of its parts, for a histogram."""
+    known = dict[str, set[str]]()
+    for family in _families():
+        labels = set(family._labelnames)  # type: ignore[attr-defined] # the only place that has them without samples
+        known |= {
+            "gauge": {family.name: labels},
+            "counter": {f"{family.name}_total": labels},
+            "histogram": {
+                f"{family.name}_bucket": labels | {"le"},
+                f"{family.name}_sum": labels,
+                f"{family.name}_count": labels,
+            },
+        }[family.type]
+    return known
+
+
+def _families() -> Iterable[Metric]:
+    return families(Snapshot(), read_build_info())

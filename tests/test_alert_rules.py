@@ -28,7 +28,6 @@ from tests.alert_promtool import (
     BUDGET,
     GROUPS,
     RECORDED,
-    RULES,
     Case,
     Outcome,
     Pace,
@@ -37,7 +36,7 @@ from tests.alert_promtool import (
     outcome,
     run_promtool,
 )
-from tests.services import ROOT, need
+from tests.services import ROOT, RULES, need
 
 TABLES: dict[str, list[Case]] = {
     "KmsZoneSrvRecordsMissing": alert_cases_dns.ZONE_RECORDS,

@@ -23,10 +23,9 @@ from deploy.stack import receiver
 from deploy.stack.__main__ import DASHBOARDS
 from deploy.stack.parts import ALERTMANAGER_CONFIG, LOOPBACK, PROMETHEUS_CONFIG, ROOT, Part, parts
 from exporter.cli import DEFAULT_LISTEN_ADDRESS
-from tests.services import DEADLINE_SECONDS, Process, free_port, http_request, need, wait_until, which
+from tests.services import DEADLINE_SECONDS, RULES, Process, free_port, http_request, need, wait_until, which
 
 COMPOSE = ROOT / "deploy" / "compose" / "compose.yaml"
-RULES = PROMETHEUS_CONFIG.parent / "kms-exporter.rules.yml"
 GRAFANA_PORT = 3000
 
 
@@ -199,6 +198,15 @@ def test_compose_uses_the_configs_unchanged(services: Mapping[str, Any]) -> None
     assert [on_this_side(prometheus, name) for name in rule_files] == [RULES]
     alertmanager = services["alertmanager"]
     assert on_this_side(alertmanager, flag(alertmanager, "config.file")) == ALERTMANAGER_CONFIG
+
+
+def test_waits_outlive_a_restart_of_prometheus(services: Mapping[str, Any]) -> None:
+    """With or without containers, and as the example says, Prometheus keeps its waits over a restart."""
+    keeps = "--rules.alert.for-grace-period=1m"
+    assert keeps in services["prometheus"]["command"]
+    stack = parts(prometheus="/p", alertmanager="/a", data=Path("/data"), config=None)
+    assert [part.name for part in stack if keeps in part.command] == ["Prometheus"]
+    assert keeps in PROMETHEUS_CONFIG.read_text()
 
 
 def test_compose_addresses(services: Mapping[str, Any]) -> None:

@@ -21,12 +21,10 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from exporter.build import read_build_info
 from exporter.diagnosis import Verdict
-from exporter.metrics import families
 from exporter.model import LookupStatus, ProbeFailure
-from exporter.state import Snapshot
 from grafana.source.__main__ import main
+from tests.builders import metric_labels
 
 Json = dict[str, Any]
 
@@ -737,14 +735,7 @@ OF_EVERY_SCRAPE = {"job", "instance"}
 
 def known_labels() -> dict[str, set[str]]:
     """Give the labels of every metric that there may be."""
-    known = {name: set[str]() for name in OF_PROMETHEUS} | OF_THE_CLIENT_LIBRARY
-    for family in families(Snapshot(), read_build_info()):
-        labels = set(family._labelnames)  # type: ignore[attr-defined] # the only place that has them without samples
-        known |= {
-            "gauge": {family.name: labels},
-            "counter": {f"{family.name}_total": labels},
-            "histogram": {f"{family.name}_bucket": labels | {"le"}},
-        }[family.type]
+    known = {name: set[str]() for name in OF_PROMETHEUS} | OF_THE_CLIENT_LIBRARY | metric_labels()
     known = {name: labels | OF_EVERY_SCRAPE for name, labels in known.items()}
     return known | {"ALERTS": OF_ALERTS, "ALERTS_FOR_STATE": OF_ALERTS}
 

@@ -17,6 +17,7 @@ from grafana.source.queries import (
     of_zone_servers,
     of_zones,
     on,
+    smallest,
 )
 from grafana.source.selections import about, alerts_of_chosen_zones
 from grafana.source.shared import JOB_COLUMN, LONGER, ZONE_COLUMN, ZONE_ROW
@@ -27,8 +28,6 @@ from grafana.source.words import flag
 _RECORD = "{{target}}:{{port}} in {{dns_zone}} · {{job}}"
 PUBLISHED = flag("✗ gone or missing", "✓ published")
 EXPECTED = flag("! nobody asked for it", "✓ expected", no_colour="orange")
-
-
 _SERIES = of_zones("kms_srv_record_published")
 
 
@@ -132,7 +131,7 @@ def agreement() -> Panel:
     """Show when the DNS servers of a zone gave different answers."""
 
     def apart(at: str) -> str:
-        return f"1 - min by ({', '.join(ZONE)}) ({of_zones('kms_dns_servers_agree')}{at})"
+        return f"1 - {smallest(ZONE, of_zones('kms_dns_servers_agree') + at)}"
 
     return timeline(
         "Agreement of DNS servers",

@@ -28,16 +28,21 @@ def counts() -> list[tuple[int, Panel]]:
     return [*trouble, (3, _exporters()), (3, _age())]
 
 
+def _of(everything: str, condition: str, name: str) -> list[Query]:
+    """Count what meets a condition, and out of how many."""
+    return [
+        Query(expr=counted(f"{everything} {condition}", everything), legend=name),
+        Query(expr=f"count({everything})", legend="of"),
+    ]
+
+
 def _bad_zones() -> Panel:
     worst = zone_verdict(("dns_zone",))("")
     return number(
         "Zones with trouble",
         "Zones in which a client meets anything but ok at some DNS server, seen from any vantage point. A "
         "zone where nothing is expected and nothing is published has no trouble.",
-        [
-            Query(expr=counted(f"{worst} >= {TROUBLE}", worst), legend="with trouble"),
-            Query(expr=f"count({worst})", legend="of"),
-        ],
+        _of(worst, f">= {TROUBLE}", "with trouble"),
     )
 
 
@@ -48,10 +53,7 @@ def _silent_servers() -> Panel:
         "DNS servers not answering",
         "DNS servers that give no usable answer for any of the chosen zones, to one vantage point or more. "
         "Records, NXDOMAIN and an empty answer are usable.",
-        [
-            Query(expr=counted(f"{usable} == 0", usable), legend="not answering"),
-            Query(expr=f"count({usable})", legend="of"),
-        ],
+        _of(usable, "== 0", "not answering"),
     )
 
 
@@ -61,7 +63,7 @@ def _down() -> Panel:
         "Hosts down",
         "Hosts that are published or assigned statically, and work at none of their addresses, seen from any "
         "vantage point. Each counts once, however many zones publish it; those whose record vanished do not.",
-        [Query(expr=counted(f"{up} == 0", up), legend="down"), Query(expr=f"count({up})", legend="of")],
+        _of(up, "== 0", "down"),
     )
 
 
@@ -71,10 +73,7 @@ def _unserved() -> Panel:
         "Kinds of clients without service",
         "Kinds of clients (`clients` in the configuration) at a DNS server, for whom no suffix leads to a "
         "host that works, seen from any vantage point.",
-        [
-            Query(expr=counted(f"{verdict} == 1", verdict), legend="unserved"),
-            Query(expr=f"count({verdict})", legend="of"),
-        ],
+        _of(verdict, "== 1", "unserved"),
         no_value="none configured",
     )
 
@@ -98,7 +97,7 @@ def _exporters() -> Panel:
         "Exporters down",
         "Exporters that Prometheus cannot scrape: what only they see is missing here, or no longer true. "
         "Those that were seen in the time range count.",
-        [Query(expr=counted(f"{up} == 0", up), legend="down"), Query(expr=f"count({up})", legend="of")],
+        _of(up, "== 0", "down"),
         no_value="none seen",
     )
 

@@ -84,7 +84,6 @@ def number(
     *,
     unit: str = "none",
     colours: dashboard_builders.ThresholdsConfig | None = None,
-    words: Iterable[Word] = (),
     no_value: str = "no data",
 ) -> stat.Panel:
     """Build a panel of numbers as they are now; those of further queries have no colour."""
@@ -101,8 +100,6 @@ def number(
         .thresholds(colours or thresholds((1, "red")))
         .no_value(no_value)
     )
-    if words:
-        panel = panel.mappings(mappings(words))
     for query in queries[1:]:
         panel = panel.override_by_name(query.legend, [_fixed_colour("text")])
     return panel
