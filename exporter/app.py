@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 from aiohttp import web
@@ -20,7 +21,7 @@ from exporter.model import host_port
 from exporter.reload import Loader, Reloader, Source
 from exporter.scheduler import Scheduler
 from exporter.state import State
-from exporter.web import Backend, make_application
+from exporter.web import Backend, Paths, make_application
 from exporter.web.listen import listen
 
 log = structlog.get_logger(__name__)
@@ -33,7 +34,15 @@ class StartError(Exception):
     """The service cannot start; the text says why, in a line."""
 
 
-async def serve(source: Source, addresses: Sequence[tuple[str, int]]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """How the pages are served: on which addresses, and at which paths."""
+
+    addresses: Sequence[tuple[str, int]]
+    paths: Paths = field(default_factory=Paths)
+
+
+async def serve(source: Source, web_settings: WebSettings) -> None:
     """Run the exporter on a configuration until SIGTERM or SIGINT.
 
     Raises StartError when an address cannot be listened on, and ConfigError, which has been logged by then,
@@ -49,7 +58,7 @@ async def serve(source: Source, addresses: Sequence[tuple[str, int]]) -> None:
     state = State()
     loader = Loader(source, state)
     with contextlib.ExitStack() as opened:
-        sockets = [opened.enter_context(_listen(host, port)) for host, port in addresses]
+        sockets = [opened.enter_context(_listen(host, port)) for host, port in web_settings.addresses]
         with loader.noted():
             config = loader.load()
         async with asyncio.TaskGroup() as tasks:
@@ -66,6 +75,7 @@ async def serve(source: Source, addresses: Sequence[tuple[str, int]]) -> None:
                 reload=reloader.reload,
                 count_internal_error=state.count_internal_error,
                 build=read_build_info(),
+                paths=web_settings.paths,
             )
             async with _serving(sockets, backend):
                 await stop.wait()
@@ -75,12 +85,12 @@ async def serve(source: Source, addresses: Sequence[tuple[str, int]]) -> None:
             await scheduler.close()
 
 
-async def serve_lab(addresses: Sequence[tuple[str, int]]) -> None:
+async def serve_lab(web_settings: WebSettings) -> None:
     """Run the exporter on the embedded lab."""
     async with Lab() as lab:
         for zone, situation in lab.describe():
             log.info("lab zone", dns_zone=zone, situation=situation)
-        await serve(Source(name="the embedded lab", read=lambda: lab.config_text), addresses)
+        await serve(Source(name="the embedded lab", read=lambda: lab.config_text), web_settings)
 
 
 @contextlib.asynccontextmanager

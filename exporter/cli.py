@@ -18,6 +18,7 @@ from exporter.build import read_build_info
 from exporter.logs import LogFormat, LogLevel, configure_logging
 
 if TYPE_CHECKING:
+    from exporter.app import WebSettings
     from exporter.reload import Source
 
 DEFAULT_LISTEN_ADDRESS = ":11688"
@@ -144,6 +145,20 @@ def _add_service_flags(parser: argparse.ArgumentParser) -> None:
         help=f"address to serve HTTP on; repeat for several (default {DEFAULT_LISTEN_ADDRESS})",
     )
     parser.add_argument(
+        "--web.external-url",
+        dest="external_url",
+        metavar="URL",
+        help="URL under which browsers reach the exporter, where a reverse proxy is in between: its path "
+        "goes in front of every link",
+    )
+    parser.add_argument(
+        "--web.route-prefix",
+        dest="route_prefix",
+        metavar="PATH",
+        help="path in front of every page as requests get here (default: the path of --web.external-url; / "
+        "where the proxy takes it away)",
+    )
+    parser.add_argument(
         "--log.level",
         dest="log_level",
         type=LogLevel,
@@ -178,7 +193,7 @@ def _run(options: argparse.Namespace) -> int:
         return _check_source(_source(options.config_file))
     from exporter.app import serve  # noqa: PLC0415
 
-    return _serve(options, lambda addresses: serve(_source(options.config_file), addresses))
+    return _serve(options, lambda web: serve(_source(options.config_file), web))
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -230,21 +245,31 @@ def _check_source(source: "Source") -> int:
     return _OK
 
 
-def _serve(
-    options: argparse.Namespace, service: Callable[[Sequence[tuple[str, int]]], Coroutine[Any, Any, None]]
-) -> int:
+def _serve(options: argparse.Namespace, service: Callable[["WebSettings"], Coroutine[Any, Any, None]]) -> int:
     import structlog  # noqa: PLC0415
 
     from exporter.app import StartError  # noqa: PLC0415
     from exporter.config import ConfigError  # noqa: PLC0415
 
+    web = _web_settings(options)
     configure_logging(level=options.log_level, form=options.log_format)
-    addresses = options.listen_addresses or [_listen_address(DEFAULT_LISTEN_ADDRESS)]
     try:
-        asyncio.run(service(addresses))
+        asyncio.run(service(web))
     except ConfigError:
         return _CANNOT_START  # every problem of it is in the log by now
     except StartError as error:
         structlog.get_logger(__name__).error("cannot start", reason=str(error))
         return _CANNOT_START
     return _OK
+
+
+def _web_settings(options: argparse.Namespace) -> "WebSettings":
+    from exporter.app import WebSettings  # noqa: PLC0415
+    from exporter.web import make_paths  # noqa: PLC0415
+
+    try:
+        paths = make_paths(external_url=options.external_url, route_prefix=options.route_prefix)
+    except ValueError as error:
+        options.parser.error(str(error))
+    addresses = options.listen_addresses or [_listen_address(DEFAULT_LISTEN_ADDRESS)]
+    return WebSettings(addresses=addresses, paths=paths)

@@ -7,6 +7,7 @@ the name, so checks spread over the interval, and a restart does not move them.
 import asyncio
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -15,7 +16,7 @@ from exporter.checks import Checker
 from exporter.config import Config
 from exporter.model import ServerSelector
 from exporter.state import Change, State
-from exporter.subjects import Check, Subject, check_of, check_settings, configure, show, subjects
+from exporter.subjects import Check, Found, Subject, check_of, check_settings, configure, show, subjects
 
 log = structlog.get_logger(__name__)
 
@@ -27,10 +28,13 @@ class _Loop:
 
 
 class Scheduler:
-    """Runs the checks that the configuration asks for, and puts their results into the state."""
+    """Runs the checks that the configuration asks for, puts their results into the state, and tells `note`."""
 
-    def __init__(self, state: State, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, state: State, tasks: asyncio.TaskGroup, *, note: Callable[[Found], None] = lambda _: None
+    ) -> None:
         self._state = state
+        self._note = note
         self._tasks = tasks
         self._loops: dict[Subject, _Loop] = {}
         self._checker: Checker | None = None
@@ -57,7 +61,7 @@ class Scheduler:
         for subject, selectors in wanted.items():
             if subject not in self._loops:
                 name = show(subject)
-                check = check_of(checker, self._state, subject, selectors)
+                check = check_of(checker, self._state, subject, selectors, note=self._note)
                 task = self._tasks.create_task(
                     self._run(name, check, settings.interval_seconds), name=f"checks of {name}"
                 )

@@ -9,7 +9,17 @@ from typing import TypeAlias
 
 from exporter.checks import Checker, CheckSettings
 from exporter.config import Client, Config, Zone
-from exporter.model import Host, Search, ServerGroup, ServerSelector, family_of, host_port
+from exporter.model import (
+    ClientCheck,
+    Host,
+    HostCheck,
+    Search,
+    ServerGroup,
+    ServerSelector,
+    ZoneCheck,
+    family_of,
+    host_port,
+)
 from exporter.state import Change, ClientSettings, State, ZoneSettings
 
 Subject: TypeAlias = str | Host | Search
@@ -17,6 +27,9 @@ Subject: TypeAlias = str | Host | Search
 
 Check: TypeAlias = Callable[[], Awaitable[list[Change]]]
 """Makes a check, puts its result into the state, and gives what changed."""
+
+Found: TypeAlias = ZoneCheck | HostCheck | ClientCheck
+"""What a check of a subject finds."""
 
 
 def subjects(config: Config) -> Mapping[Subject, tuple[ServerSelector, ...]]:
@@ -86,19 +99,35 @@ def configure(state: State, config: Config) -> None:
 
 
 def check_of(
-    checker: Checker, state: State, subject: Subject, selectors: tuple[ServerSelector, ...]
+    checker: Checker,
+    state: State,
+    subject: Subject,
+    selectors: tuple[ServerSelector, ...],
+    *,
+    note: Callable[[Found], None] = lambda _: None,
 ) -> Check:
-    """Bind a subject to its check: what to recall before, and where the result goes."""
+    """Bind a subject to its check: what to recall before, and where the result goes.
+
+    `note` is told what was found, once it is in the state.
+    """
 
     async def check_zone(zone: str) -> list[Change]:
-        return state.apply_zone(await checker.check_zone(zone, selectors, state.memory_of_zone(zone)))
+        found = await checker.check_zone(zone, selectors, state.memory_of_zone(zone))
+        changes = state.apply_zone(found)
+        note(found)
+        return changes
 
     async def check_host(host: Host) -> list[Change]:
-        return state.apply_host(await checker.check_host(host, selectors, state.memory_of_host(host)))
+        found = await checker.check_host(host, selectors, state.memory_of_host(host))
+        changes = state.apply_host(found)
+        note(found)
+        return changes
 
     async def check_search(search: Search) -> list[Change]:
-        memories = state.memory_of_search(search)
-        return state.apply_client(await checker.check_search(search, selectors, memories))
+        found = await checker.check_search(search, selectors, state.memory_of_search(search))
+        changes = state.apply_client(found)
+        note(found)
+        return changes
 
     match subject:
         case Host():
