@@ -28,7 +28,7 @@ class _Loop:
 
 
 class Scheduler:
-    """Runs the checks that the configuration asks for, puts their results into the state, and tells `note`."""
+    """Runs the checks that the configuration asks for, puts results into the state, and tells `note`."""
 
     def __init__(
         self, state: State, tasks: asyncio.TaskGroup, *, note: Callable[[Found], None] = lambda _: None
