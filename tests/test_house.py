@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 MODULES = sorted(path for name in ("exporter", "deploy", "grafana") for path in (ROOT / name).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-DOCUMENTS = sorted(path for glob in ("*.md", "deploy/**/*.md", "grafana/**/*.md") for path in ROOT.glob(glob))
+DOCUMENTS = sorted(
+    path for glob in ("*.md", "deploy/**/*.md", "grafana/**/*.md", "docs/**/*.md") for path in ROOT.glob(glob)
+)
 MAX_LINES = 400
 
 ALL_MODULES = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from exporter.build import BuildInfo
 from exporter.model import Host, TargetLookup
 from exporter.state import Snapshot
-from exporter.web import Backend, make_application
+from exporter.web import Backend, Paths, make_application
 from exporter.web.exposition import accepts_gzip
 from exporter.web.listen import listen
 from tests.builders import addresses, host
@@ -41,6 +41,7 @@ def backend(
     reload: Callable[[], Awaitable[tuple[object, ...]]] = _accept,
     count_internal_error: Callable[[], None] = lambda: None,
     build: BuildInfo = BUILD,
+    paths: Paths | None = None,
 ) -> Backend:
     """Build what the pages need from the rest of the process."""
     return Backend(
@@ -49,6 +50,7 @@ def backend(
         reload=reload,
         count_internal_error=count_internal_error,
         build=build,
+        paths=paths or Paths(),
     )
 
 
