@@ -687,7 +687,8 @@ class Exporter(Process):
     """The real program, on a port of its own unless one is given.
 
     It runs `command` with the configuration, if one is given, and more `arguments`. `before` is put
-    before the command. Stopping it asserts that it wrote nothing but its log and caught no bug of its own.
+    before the command. `prefix` is in front of every page. Stopping it asserts that it wrote nothing but its
+    log and caught no bug of its own.
     """
 
     def __init__(
@@ -700,8 +701,10 @@ class Exporter(Process):
         before: Sequence[str] = (),
         port: int = 0,
         namespace: Namespace | None = None,
+        prefix: str = "",
     ) -> None:
         directory.mkdir(parents=True)
+        self.prefix = prefix
         self.config_file = directory / "kms-exporter.yml"
         config_flag = []
         if configuration is not None:
@@ -758,7 +761,8 @@ class Exporter(Process):
 
     def _request(self, method: str, path: str, headers: Mapping[str, str]) -> Response:
         named = {key.replace("_", "-"): value for key, value in headers.items()}
-        return http_request(self.web, path, method=method, headers=named, namespace=self.namespace)
+        where = self.prefix + path
+        return http_request(self.web, where, method=method, headers=named, namespace=self.namespace)
 
     def metrics(self) -> Samples:
         """Scrape /metrics."""

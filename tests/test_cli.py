@@ -75,6 +75,8 @@ def test_revision_outside_a_build() -> None:
                 "--config.file",
                 "--config.check",
                 "--web.listen-address",
+                "--web.external-url",
+                "--web.route-prefix",
                 "--log.level",
                 "--log.format",
                 ":11688",
@@ -109,6 +111,8 @@ def test_help(
         (["run", "--log.level=loud"], "--log.level"),
         (["demo", "--log.format=xml"], "--log.format"),
         (["demo", "--config.file=x"], "--config.file"),
+        (["demo", "--web.external-url=contoso.com"], "is not a URL such as"),
+        (["run", "--web.route-prefix=/a b"], "'/a b' is not a plain path"),
         *(
             (
                 ["run", f"--web.listen-address={address}"],
@@ -256,3 +260,11 @@ def test_several_listen_addresses(lab: Lab) -> None:
         answer = http_request((host.strip("[]"), int(port)), "/metrics")
         assert answer.status == http.HTTPStatus.OK
         assert "kms_exporter_build_info{" in answer.text
+
+
+def test_behind_a_reverse_proxy(lab: Lab) -> None:
+    """Pages are below the path of the external URL, and there alone."""
+    external_url = "--web.external-url=https://monitoring.contoso.com/kms/"
+    running = lab.exporter(QUIET, arguments=[external_url], prefix="/kms")
+    assert running.get("/metrics").status == http.HTTPStatus.OK
+    assert http_request(running.web, "/metrics").status == http.HTTPStatus.NOT_FOUND
