@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 DNS_PORT = 53
 KMS_PORT = 1688
@@ -160,6 +160,36 @@ class Endpoint:
         return Host(target=self.target, port=self.port)
 
 
+TRUNCATED = "truncated"
+UNFINISHED = "unfinished"
+"""The outcome of a query that the deadline of a check cut off, be it before it was sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One DNS message that was sent, and what came of it.
+
+    `asked_at` is Unix time, `duration_seconds` None for what was not finished. `outcome` is the response code
+    or what a lookup's status would say, TRUNCATED or UNFINISHED; `answers` counts the records of the
+    answer section, `authoritative` is the AA bit of a response.
+    """
+
+    dns_server: str
+    name: str
+    rdtype: str
+    transport: Literal["udp", "tcp"]
+    asked_at: float
+    outcome: str
+    duration_seconds: float | None = None
+    edns: bool = True
+    answers: int = 0
+    authoritative: bool | None = None
+
+
+Queries = tuple[Query, ...]
+"""The queries that led to a result, in order; they are no part of what it says, so they compare equal."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressLookup:
     """The addresses of one family that one DNS server gives for a name.
@@ -171,6 +201,7 @@ class AddressLookup:
     addresses: tuple[str, ...] = ()
     alias_of: str | None = None
     ttl_seconds: int = 0
+    queries: Queries = field(default=(), compare=False)
 
 
 Glue = Mapping[tuple[str, Family], AddressLookup]
@@ -202,6 +233,7 @@ class SrvLookup:
     fingerprint: int = field(default_factory=fingerprint)
     glue: Glue = field(default_factory=_nothing)
     ignored: Mapping[IgnoredReason, int] = field(default_factory=_nothing)
+    queries: Queries = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +252,7 @@ class TargetLookup:
     alias_of: str | None = None
     ignored: int = 0
     asked: bool = True
+    queries: Queries = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,13 +260,16 @@ class ProbeResult:
     """One probe of one endpoint.
 
     `connect_seconds` is the round trip of the TCP handshake, None when it failed; `rpc_bind_seconds` the time
-    from the RPC bind to its acceptance, None when that failed or was not tried. `finished_at` is Unix time;
+    from the RPC bind to its acceptance, None when that failed or was not tried. Times are Unix time:
+    `started_at` is None for a probe that did not take place, `connected_at` without a handshake;
     `finished_monotonic` orders results whatever is done to the clock.
     """
 
     endpoint: Endpoint
     finished_at: float
     finished_monotonic: float
+    started_at: float | None = None
+    connected_at: float | None = None
     failure: ProbeFailure | None = None
     connect_seconds: float | None = None
     rpc_bind_seconds: float | None = None
@@ -263,7 +299,8 @@ class ServerCheck:
 class ZoneCheck:
     """One look at a zone: every DNS server's answer, and a probe of every endpoint they lead to.
 
-    `groups` are the servers that each group among the configured ones stood for.
+    `groups` are the servers that each group among the configured ones stood for, `queries` those that found
+    them.
     """
 
     zone: str
@@ -272,6 +309,7 @@ class ZoneCheck:
     servers: tuple[ServerCheck, ...]
     probes: tuple[ProbeResult, ...]
     groups: Groups = field(default_factory=_nothing)
+    queries: Queries = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,7 +343,13 @@ class HostCheck:
     finished_at: float
     targets: Mapping[str, TargetLookup]
     probes: tuple[ProbeResult, ...]
+    duration_seconds: float = 0.0
     groups: Groups = field(default_factory=_nothing)
+    queries: Queries = field(default=(), compare=False)
+
+
+Found = ZoneCheck | HostCheck | ClientCheck
+"""What a check finds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

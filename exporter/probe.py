@@ -67,13 +67,16 @@ async def probe(
     whatever happened. Never raises for a failure of the network or of this machine's resources: that is the
     result's `failure`.
     """
+    started_at, connected_at = time.time(), None
     try:
         with open_socket(endpoint.address, socket.SOCK_STREAM, source_address=source_address) as sock:
             address = socket_address(endpoint.address, endpoint.port)
             if rpc_bind:
                 _ask_for_timestamps(sock)
             handshake = await _connect(sock, address, timeout_seconds)
-            if rpc_bind and handshake.failure is None:
+            if handshake.failure is None:
+                connected_at = time.time()
+            if rpc_bind and connected_at:
                 failure, rpc_bind_seconds = await _bind(sock, timeout_seconds)
             else:
                 failure, rpc_bind_seconds = handshake.failure, None
@@ -85,6 +88,8 @@ async def probe(
         endpoint=endpoint,
         finished_at=time.time(),
         finished_monotonic=time.monotonic(),
+        started_at=started_at,
+        connected_at=connected_at,
         failure=failure,
         connect_seconds=handshake.seconds,
         rpc_bind_seconds=rpc_bind_seconds,

@@ -14,9 +14,9 @@ import structlog
 
 from exporter.checks import Checker
 from exporter.config import Config
-from exporter.model import ServerSelector
+from exporter.model import Found, ServerSelector
 from exporter.state import Change, State
-from exporter.subjects import Check, Found, Subject, check_of, check_settings, configure, show, subjects
+from exporter.subjects import Check, Subject, check_of, check_settings, configure, show, subjects
 
 log = structlog.get_logger(__name__)
 

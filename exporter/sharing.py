@@ -26,7 +26,7 @@ class SharedResults(Generic[K, V]):
     An owner comes back once per interval and makes its result afresh; half an interval of grace keeps the
     check at the start from being repeated by the first one on schedule. Whoever finds a result older than
     an interval (its owner left) makes it and owns it from then on. `lifetime` gives the seconds after which
-    a result is too old for anybody.
+    a result is too old for anybody; with 0, only work that is under way is shared.
     """
 
     def __init__(

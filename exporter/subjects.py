@@ -9,17 +9,7 @@ from typing import TypeAlias
 
 from exporter.checks import Checker, CheckSettings
 from exporter.config import Client, Config, Zone
-from exporter.model import (
-    ClientCheck,
-    Host,
-    HostCheck,
-    Search,
-    ServerGroup,
-    ServerSelector,
-    ZoneCheck,
-    family_of,
-    host_port,
-)
+from exporter.model import Found, Host, Search, ServerGroup, ServerSelector, family_of, host_port
 from exporter.state import Change, ClientSettings, State, ZoneSettings
 
 Subject: TypeAlias = str | Host | Search
@@ -27,9 +17,6 @@ Subject: TypeAlias = str | Host | Search
 
 Check: TypeAlias = Callable[[], Awaitable[list[Change]]]
 """Makes a check, puts its result into the state, and gives what changed."""
-
-Found: TypeAlias = ZoneCheck | HostCheck | ClientCheck
-"""What a check of a subject finds."""
 
 
 def subjects(config: Config) -> Mapping[Subject, tuple[ServerSelector, ...]]:

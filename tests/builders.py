@@ -63,6 +63,7 @@ AFTER_HANDSHAKE = frozenset(
         ProbeFailure.RPC_REJECTED,
     }
 )
+NOT_MADE = frozenset({ProbeFailure.NOT_ALLOWED, ProbeFailure.LOCAL_ERROR})
 
 
 class Clock:
@@ -135,8 +136,11 @@ def probed(
 
     It was measured as far as it went: a failure of the RPC bind comes after a handshake.
     """
+    connected = failure is None or failure in AFTER_HANDSHAKE
     times = {
-        "connect_seconds": 0.003 if failure is None or failure in AFTER_HANDSHAKE else None,
+        "started_at": None if failure in NOT_MADE else at - 0.0075,
+        "connected_at": at - 0.004 if connected else None,
+        "connect_seconds": 0.003 if connected else None,
         "rpc_bind_seconds": 0.004 if failure is None else None,
     }
     return ProbeResult(

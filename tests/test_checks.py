@@ -18,7 +18,7 @@ import pytest
 
 from exporter.checks import Checker, CheckSettings
 from exporter.checks.targets import merge_target, worst_status
-from exporter.discovery import Discovery, ResolvConf
+from exporter.discovery import Authoritative, Discovery, ResolvConf, SoaLookup
 from exporter.model import (
     AddressLookup,
     DnsServer,
@@ -30,6 +30,8 @@ from exporter.model import (
     Memory,
     ProbeFailure,
     ProbeResult,
+    Queries,
+    Query,
     Record,
     Search,
     ServerGroup,
@@ -151,10 +153,10 @@ class Dns(Discovery):
         found: SrvLookup = await self._ask(f"SRV {zone}", server.label, failed(NXDOMAIN))
         return found
 
-    async def lookup_soa_serial(self, zone: str, server: DnsServer) -> int | None:
+    async def lookup_soa_serial(self, zone: str, server: DnsServer) -> SoaLookup:
         """Answer an SOA question."""
-        serial: int | None = await self._ask(f"SOA {zone}", server.label, None)
-        return serial
+        answer = await self._ask(f"SOA {zone}", server.label, None)
+        return answer if isinstance(answer, SoaLookup) else SoaLookup(answer)
 
     async def lookup_addresses(self, name: str, family: Family, server: DnsServer) -> AddressLookup:
         """Answer an A or AAAA question."""
@@ -162,13 +164,10 @@ class Dns(Discovery):
         found: AddressLookup = await self._ask(f"{rdtype} {name}", server.label, no_address(NXDOMAIN))
         return found
 
-    async def find_authoritative(
-        self, name: str, families: tuple[Family, ...]
-    ) -> tuple[frozenset[DnsServer], LookupStatus]:
+    async def find_authoritative(self, name: str, families: tuple[Family, ...]) -> Authoritative:
         """Answer an NS question, and give the addresses along with it."""
-        found: tuple[frozenset[DnsServer], LookupStatus]
         found = await self._ask(f"NS {name}", ",".join(families), (frozenset(), NXDOMAIN))
-        return found
+        return Authoritative(*found)
 
 
 class Probes:
@@ -276,6 +275,16 @@ def remember(*hosts: Host, address: str = ADDRESS, server: DnsServer = SERVER) -
     )
 
 
+def sent(rdtype: str, name: str) -> Queries:
+    """Build a query that was answered."""
+    return (Query(dns_server=LABEL, name=name, rdtype=rdtype, transport="udp", asked_at=1.0, outcome="ok"),)
+
+
+def told(queries: Queries) -> list[tuple[str, str, str]]:
+    """Say whom each query was sent to, what it asked for, and what it came to."""
+    return [(query.dns_server, f"{query.rdtype} {query.name}", query.outcome) for query in queries]
+
+
 def outcomes(check: ZoneCheck | HostCheck) -> dict[Endpoint, ProbeFailure | None]:
     """Give how each probe of a check ended; there is one for each endpoint."""
     ended = {result.endpoint: result.failure for result in check.probes}
@@ -310,6 +319,56 @@ def test_healthy_zone(dns: Dns, probes: Probes) -> None:
 
     run(scenario())
     assert sorted(dns.asked) == [f"{q} @{LABEL}" for q in sorted([*dns.answers])]
+
+
+def test_queries(dns: Dns, probes: Probes) -> None:
+    """Every result brings along the queries that led to it; those for one target, all that it took."""
+    four, six, srv, soa = (
+        sent(rdtype, name) for rdtype, name in (("A", TARGET), ("AAAA", TARGET), ("SRV", ZONE), ("SOA", ZONE))
+    )
+    dns.answers = {
+        f"SRV {ZONE}": found(record(), queries=srv),
+        f"SOA {ZONE}": SoaLookup(2026, soa),
+        f"A {TARGET}": dataclasses.replace(addresses(ADDRESS), queries=four),
+        f"AAAA {TARGET}": dataclasses.replace(no_address(NODATA), queries=six),
+        f"NS {ZONE}": (frozenset({SERVER}), OK, sent("NS", ZONE)),
+        f"NS {TARGET}": (frozenset({SERVER}), OK, sent("NS", TARGET)),
+    }
+
+    async def scenario() -> None:
+        checks, servers = checker(dns), [ServerGroup.AUTHORITATIVE]
+        check = await checks.check_zone(ZONE, servers, Memory())
+        assert check.queries == sent("NS", ZONE)
+        assert check.servers[0].lookup.queries == srv + soa
+        assert targets(check)[TARGET].queries == four + six
+        static = await checks.check_host(HOST, servers, Memory())
+        assert static.queries == sent("NS", TARGET)
+        assert static.targets[LABEL].queries == four + six
+        assert static.duration_seconds > 0
+        client = await checks.check_search(
+            Search(client="branch", suffixes=(ZONE,)), servers, {ZONE: Memory()}
+        )
+        assert client.suffixes[0].queries == sent("NS", ZONE)
+
+    run(scenario())
+
+
+def test_queries_for_a_short_name(dns: Dns, probes: Probes) -> None:
+    """A short name has the queries for every name that it was completed to, up to the one that has it."""
+    dns.resolv_conf = ResolvConf(search=("one.test", "two.test"))
+    lookups = {
+        f"{rdtype} kms.{suffix}": sent(rdtype, f"kms.{suffix}")
+        for suffix in ("one.test", "two.test")
+        for rdtype in ("A", "AAAA")
+    }
+    for question, queries in lookups.items():
+        dns.answers[question] = dataclasses.replace(no_address(NXDOMAIN), queries=queries)
+
+    async def scenario() -> None:
+        check = await checker(dns).check_host(Host(target="kms", port=1688), [SERVER], Memory())
+        assert check.targets[LABEL].queries == tuple(query for each in lookups.values() for query in each)
+
+    run(scenario())
 
 
 def test_serial_of_the_answer(dns: Dns, probes: Probes) -> None:
@@ -1016,6 +1075,7 @@ def test_lookup_by_the_deadline(dns: Dns, probes: Probes) -> None:
     async def scenario() -> None:
         check = await at_deadline(checker(dns).check_zone(ZONE, [SERVER], remember(HOST)), silence)
         assert check.servers[0].lookup.status is TIMEOUT
+        assert told(check.servers[0].lookup.queries) == [(LABEL, f"SRV _vlmcs._tcp.{ZONE}", "unfinished")]
         assert targets(check)[TARGET].probed == (ADDRESS,)
         assert outcomes(check) == {at(ADDRESS): None}
         assert check.duration_seconds >= INTERVAL_SECONDS
@@ -1032,6 +1092,7 @@ def test_addresses_by_the_deadline(dns: Dns, probes: Probes) -> None:
         check = await at_deadline(checker(dns).check_zone(ZONE, [SERVER], remember(HOST)), silence)
         assert check.servers[0].lookup.status is OK
         assert targets(check) == {TARGET: TargetLookup(target=TARGET, probed=(ADDRESS,), failure=TIMEOUT)}
+        assert told(targets(check)[TARGET].queries) == [(LABEL, f"A {TARGET}", "unfinished")]
 
     run(scenario())
 
@@ -1043,6 +1104,7 @@ def test_serial_by_the_deadline(dns: Dns, probes: Probes) -> None:
     async def scenario() -> None:
         check = await at_deadline(checker(dns).check_zone(ZONE, [SERVER], Memory()), silence)
         assert check.servers[0].lookup == found(record())
+        assert told(check.servers[0].lookup.queries) == [(LABEL, f"SOA {ZONE}", "unfinished")]
         assert targets(check)[TARGET].addresses == (ADDRESS,)
         assert outcomes(check) == {at(ADDRESS): None}
 
@@ -1074,6 +1136,7 @@ def test_name_servers_by_the_deadline(dns: Dns, probes: Probes) -> None:
         assert [(view.dns_server, view.lookup.status) for view in check.servers] == [
             ("authoritative", TIMEOUT)
         ]
+        assert told(check.queries) == [("system", f"NS {ZONE}", "unfinished")]
         assert outcomes(check) == {at(ADDRESS): None}
 
     run(scenario())

@@ -13,7 +13,8 @@ import dns.rdatatype
 import pytest
 
 from exporter.discovery import Discovery, ResolvConf
-from exporter.discovery.transport import Reply, Transport
+from exporter.discovery.exchange import Exchange, Reply
+from exporter.discovery.transport import Transport
 from exporter.model import (
     AddressLookup,
     DnsServer,
@@ -25,6 +26,7 @@ from exporter.model import (
     SrvLookup,
     fingerprint,
 )
+from exporter.model import Query as SentQuery
 from tests.fake_dns import DEADLINE_SECONDS, Datagrams, FakeDns, Query, respond, says, silence
 
 T = TypeVar("T")
@@ -135,6 +137,45 @@ def test_lookup_srv_without_records(step: Datagrams, status: str) -> None:
     assert lookup.soa_serial == (2024010101 if lookup.status.usable else None)
 
 
+@pytest.mark.parametrize(
+    ("step", "outcome"),
+    [
+        (says(f"{NAME} SRV 0 0 1688 kms1.{ZONE}."), "ok"),
+        (says(authority=[SOA]), "nodata"),
+        (says(authority=[f"{ZONE}. NS ns1.{ZONE}."]), "bad_response"),
+        (says(f"{NAME} CNAME {NAME}"), "bad_response"),
+        (says(rcode=dns.rcode.NXDOMAIN, authority=[SOA]), "nxdomain"),
+        (says(rcode=dns.rcode.NOTIMP), "notimp"),
+        (silence, "timeout"),
+    ],
+    ids=["records", "nothing", "referral", "loop", "no such name", "other code", "silence"],
+)
+def test_outcome_of_a_query(step: Datagrams, outcome: str) -> None:
+    """What a query came to is what the answer says, or its response code where that is more exact."""
+    timeout_seconds = IMPATIENT_SECONDS if step is silence else DEADLINE_SECONDS
+    [query] = lookup_srv(step, timeout_seconds=timeout_seconds).queries
+    assert (query.rdtype, f"{query.name}.", query.outcome) == ("SRV", NAME, outcome)
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome"), [(says(authority=[SOA]), "nodata"), (silence, "timeout")], ids=["nothing", "silence"]
+)
+def test_queries_of_other_lookups(step: Datagrams, outcome: str) -> None:
+    """Addresses and serials come with their queries, too."""
+    timeout_seconds = IMPATIENT_SECONDS if step is silence else DEADLINE_SECONDS
+
+    async def look(discovery: Discovery, server: DnsServer) -> list[SentQuery]:
+        found = await discovery.lookup_addresses(ZONE, IPV6, server)
+        return [*found.queries, *(await discovery.lookup_soa_serial(ZONE, server)).queries]
+
+    with FakeDns(step) as fake:
+        queries = with_one(fake, look, timeout_seconds=timeout_seconds)
+    assert [(query.rdtype, query.name, query.outcome) for query in queries] == [
+        ("AAAA", ZONE, outcome),
+        ("SOA", ZONE, outcome),
+    ]
+
+
 def test_lookup_srv_of_a_silent_server() -> None:
     """A lookup that times out took as long as the wait."""
     lookup = lookup_srv(silence, timeout_seconds=IMPATIENT_SECONDS)
@@ -174,11 +215,12 @@ def test_lookup_srv_keeps_expected_and_known_hosts() -> None:
 def test_lookup_soa_serial(zone: str, step: Datagrams, serial: int | None) -> None:
     """The serial is that of the zone, or of the zone that encloses it; there may be none."""
     with FakeDns(step) as fake:
-        assert serial == with_one(
+        found = with_one(
             fake,
             lambda discovery, server: discovery.lookup_soa_serial(zone, server),
             timeout_seconds=DEADLINE_SECONDS if serial else 1.0,
         )
+        assert found.serial == serial
         assert fake.asked[0].query.question[0].to_text() == f"{zone}. IN SOA"
 
 
@@ -251,12 +293,20 @@ class Resolvers(Transport):
         self.scripts = scripts
         self.asked: list[tuple[str, str]] = []
 
-    async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Reply:
+    async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Exchange:
         """Answer as the script says."""
         question = f"{rdtype.name} {name}"
         self.asked.append((server.label, question))
-        reply = self.scripts[server.label][question]
-        return reply if isinstance(reply, LookupStatus) else reply(dns.message.make_query(name, rdtype))
+        step = self.scripts[server.label][question]
+        query = dns.message.make_query(name, rdtype)
+        reply = step if isinstance(step, LookupStatus) else step(query)
+        return Exchange(reply, (_sent(server.label, name, rdtype.name),))
+
+
+def _sent(dns_server: str, name: str, rdtype: str) -> SentQuery:
+    return SentQuery(
+        dns_server=dns_server, name=name, rdtype=rdtype, transport="udp", asked_at=0.0, outcome="ok"
+    )
 
 
 def find(
@@ -266,8 +316,10 @@ def find(
     resolv_conf = directory / "resolv.conf"
     resolv_conf.write_text("".join(f"nameserver {address}\n" for address in resolvers.scripts))
     discovery = Discovery(resolvers, resolv_conf=resolv_conf)
-    servers, status = run(discovery.find_authoritative(name, families))
-    return sorted(server.label for server in servers), status
+    found = run(discovery.find_authoritative(name, families))
+    told = sorted((query.dns_server, f"{query.rdtype} {query.name}") for query in found.queries)
+    assert told == sorted(resolvers.asked), "all that was asked is told"
+    return sorted(server.label for server in found.servers), found.status
 
 
 NS_OF_ZONE = answers(f"{ZONE}. NS ns1.{ZONE}.", f"{ZONE}. NS ns2.fabrikam.com.")

@@ -14,6 +14,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -36,8 +37,10 @@ from exporter.discovery.answers import (
     read_srv,
     read_status,
 )
-from exporter.discovery.transport import EDNS_PAYLOAD_BYTES, Answer, Reply, Transport
+from exporter.discovery.exchange import Answer, Exchange, Reply
+from exporter.discovery.transport import EDNS_PAYLOAD_BYTES, Transport
 from exporter.model import DnsServer, Family, LookupStatus
+from exporter.model import Query as SentQuery
 from tests.fake_dns import (
     DEADLINE_SECONDS,
     LOOPBACK,
@@ -90,8 +93,13 @@ def transport(
 
 def ask(server: DnsServer, rdtype: dns.rdatatype.RdataType = SRV, **options: Any) -> Reply:
     """Ask one question on an event loop of its own."""
+    return exchange(server, rdtype, **options).reply
 
-    async def asking() -> Reply:
+
+def exchange(server: DnsServer, rdtype: dns.rdatatype.RdataType = SRV, **options: Any) -> Exchange:
+    """Ask one question on an event loop of its own, and give what was sent too."""
+
+    async def asking() -> Exchange:
         return await transport(**options).ask(server, NAME, rdtype)
 
     return run(asking())
@@ -249,7 +257,7 @@ def test_flood_of_strays(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def asking(server: DnsServer) -> Reply:
         other = asyncio.create_task(other_work(), name="other work")
-        reply = await transport(timeout_seconds=IMPATIENT_SECONDS).ask(server, NAME, SRV)
+        reply, _ = await transport(timeout_seconds=IMPATIENT_SECONDS).ask(server, NAME, SRV)
         other.cancel()
         await asyncio.gather(other, return_exceptions=True)
         return reply
@@ -270,7 +278,7 @@ def test_answer_from_another_port() -> None:
             asking = asyncio.create_task(question, name="question")
             [asked] = await asyncio.to_thread(fake.wait_for, 1)
             elsewhere.sendto(respond(asked.query, KMS1).to_wire(), (asked.address, asked.port))
-            return await asking
+            return (await asking).reply
 
         assert run(asking()) is LookupStatus.TIMEOUT
 
@@ -598,6 +606,92 @@ def test_tcp_silence() -> None:
         assert ask(fake.server, attempts=MANY, timeout_seconds=1.0) is LookupStatus.TIMEOUT
 
 
+# --- What was sent
+
+
+def sent(queries: Iterable[SentQuery]) -> list[tuple[str, bool, str, int, bool | None]]:
+    """Tell of each query how it was sent and what it came to."""
+    return [(each.transport, each.edns, each.outcome, each.answers, each.authoritative) for each in queries]
+
+
+@pytest.mark.parametrize(
+    ("steps", "tcp", "expected"),
+    [
+        ([says(KMS1)], None, [("udp", True, "ok", 1, True)]),
+        ([says(*RECORDS[:3])], None, [("udp", True, "ok", 3, True)]),
+        ([says(KMS1, flags=dns.flags.Flag(0))], None, [("udp", True, "ok", 1, False)]),
+        ([says(rcode=dns.rcode.NXDOMAIN)], None, [("udp", True, "nxdomain", 0, True)]),
+        ([says(rcode=dns.rcode.SERVFAIL)], None, [("udp", True, "servfail", 0, True)]),
+        ([says(rcode=dns.rcode.NOTIMP)], None, [("udp", True, "notimp", 0, True)]),
+        ([with_id(lambda query: b"junk")], None, [("udp", True, "bad_response", 0, None)]),
+        (
+            [changed(truncate)],
+            streams(says(*RECORDS[:30])),
+            [("udp", True, "truncated", 0, True), ("tcp", True, "ok", 30, True)],
+        ),
+        (
+            [changed(truncate)],
+            None,
+            [("udp", True, "truncated", 0, True), ("tcp", True, "unreachable", 0, None)],
+        ),
+        (
+            [changed(truncate)],
+            streams(changed(truncate)),
+            [("udp", True, "truncated", 0, True), ("tcp", True, "truncated", 0, True)],
+        ),
+        (
+            [says(rcode=dns.rcode.FORMERR), says(KMS1)],
+            None,
+            [("udp", True, "formerr", 0, True), ("udp", False, "ok", 1, True)],
+        ),
+    ],
+    ids=[
+        "answer",
+        "three records",
+        "cache",
+        "no such name",
+        "failure",
+        "other code",
+        "junk",
+        "TCP",
+        "TCP refused",
+        "truncated for ever",
+        "no EDNS",
+    ],
+)
+def test_queries(steps: list[Datagrams], tcp: Connection | None, expected: list[object]) -> None:
+    """A reply brings along every message that was sent for it, and what that came to."""
+    with FakeDns(*steps, tcp=tcp) as fake:
+        before = time.time()
+        queries = exchange(fake.server).queries
+        after = time.time()
+        assert fake.transports == [each.transport for each in queries if each.outcome != "unreachable"]
+    assert sent(queries) == expected
+    assert {(each.dns_server, each.name, each.rdtype) for each in queries} == {
+        (fake.server.label, NAME, "SRV")
+    }
+    assert before <= queries[0].asked_at <= queries[-1].asked_at <= after
+    assert all(each.duration_seconds and 0 < each.duration_seconds < after - before for each in queries)
+
+
+def test_query_for_every_try() -> None:
+    """Each try stands for itself: those that nobody answered, and the one that was."""
+    with FakeDns(silence, silence, says(KMS1)) as fake:
+        queries = exchange(fake.server, timeout_seconds=IMPATIENT_SECONDS, attempts=MANY).queries
+    *silent, last = sent(queries)
+    assert len(silent) >= 2
+    assert set(silent) == {("udp", True, "timeout", 0, None)}
+    assert last == ("udp", True, "ok", 1, True)
+
+
+def test_query_that_could_not_be_sent() -> None:
+    """A query that no socket could be had for stands among the others, with the reason."""
+    with FakeDns(says(KMS1)) as fake:
+        queries = exchange(fake.server, source_addresses={Family.IPV4: "192.0.2.1"}).queries
+        assert fake.asked == ()
+    assert sent(queries) == [("udp", True, "unreachable", 0, None)]
+
+
 # --- No way to the server
 
 
@@ -676,7 +770,7 @@ def test_no_file_descriptors() -> None:
 
     async def asking(server: DnsServer) -> Reply:
         with no_descriptors_left():
-            return await transport().ask(server, NAME, SRV)
+            return (await transport().ask(server, NAME, SRV)).reply
 
     with FakeDns(says(KMS1)) as fake:
         assert run(asking(fake.server)) is LookupStatus.UNREACHABLE
@@ -761,7 +855,7 @@ def test_cancelled_query_over_tcp() -> None:
         run(cancelling(fake))
 
 
-async def cancelled(*tasks: asyncio.Task[Reply]) -> None:
+async def cancelled(*tasks: asyncio.Task[Exchange]) -> None:
     """Cancel queries, and see that this is how they end."""
     for task in tasks:
         task.cancel()
@@ -803,7 +897,7 @@ def test_slow_server_delays_no_other() -> None:
         shared = transport(max_in_flight=1)
         waiting = asyncio.create_task(shared.ask(slow.server, NAME, SRV), name="slow")
         await asyncio.to_thread(slow.wait_for, 1)
-        reply = await shared.ask(fast.server, NAME, SRV)
+        reply, _ = await shared.ask(fast.server, NAME, SRV)
         assert not waiting.done()
         await cancelled(waiting)
         return reply
@@ -817,7 +911,7 @@ def test_slot_is_given_back() -> None:
 
     async def asking(fake: FakeDns) -> list[Reply]:
         single = transport(timeout_seconds=IMPATIENT_SECONDS, max_in_flight=1)
-        return [await single.ask(fake.server, NAME, SRV) for _ in range(3)]
+        return [(await single.ask(fake.server, NAME, SRV)).reply for _ in range(3)]
 
     with FakeDns(with_id(lambda query: b"junk"), silence, with_id(lambda query: b"junk")) as fake:
         assert run(asking(fake)) == [
@@ -962,7 +1056,7 @@ def test_every_single_change_of_an_srv_answer(scripted: Scripted, flip: int) -> 
             return bytes(wire)
 
         scripted.make = make
-        return await transport().ask(scripted.fake.server, NAME, SRV)
+        return (await transport().ask(scripted.fake.server, NAME, SRV)).reply
 
     async def every_position() -> list[Reply]:
         return [await classify(position) for position in range(2, len(whole(query)))]

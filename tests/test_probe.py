@@ -104,7 +104,9 @@ def test_accepting_port() -> None:
     assert 0 < result.connect_seconds < DEADLINE_SECONDS
     assert result.rpc_bind_seconds is None
     assert result.syn_retransmits == 0
-    assert before[0] <= result.finished_at <= time.time()
+    assert result.started_at is not None
+    assert result.connected_at is not None
+    assert before[0] <= result.started_at <= result.connected_at <= result.finished_at <= time.time()
     assert before[1] <= result.finished_monotonic <= time.monotonic()
 
 
@@ -123,6 +125,8 @@ def test_closed_port(lab: Lab) -> None:
     assert result.failure is ProbeFailure.CONNECTION_REFUSED
     assert not result.up
     assert result.connect_seconds is None
+    assert result.started_at is not None
+    assert result.connected_at is None
 
 
 def test_filtered_port(lab: Lab) -> None:
@@ -789,6 +793,7 @@ def test_not_probed() -> None:
     result = not_probed(at(1688), ProbeFailure.NOT_ALLOWED)
     assert (result.endpoint, result.failure) == (at(1688), ProbeFailure.NOT_ALLOWED)
     assert (result.up, result.connect_seconds, result.syn_retransmits) == (False, None, 0)
+    assert (result.started_at, result.connected_at) == (None, None)
     assert result.finished_at > 0
 
 

@@ -2,22 +2,25 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exporter.diagnosis import Diagnosis, diagnose
 from exporter.model import (
     ClientCheck,
     DnsServer,
     Endpoint,
+    Found,
     Host,
     IgnoredReason,
     LookupStatus,
     Memory,
     ProbeFailure,
+    Query,
     Record,
     Search,
     ServerCheck,
@@ -38,6 +41,7 @@ from exporter.state import (
     ZoneView,
 )
 from exporter.state.table import HeldTable
+from exporter.state.views import RECENT_PROBES
 from tests.builders import (
     ADDRESS,
     CLIENT,
@@ -460,6 +464,20 @@ def test_vanished_record_until_it_is_forgotten(state: State, clock: Clock) -> No
     snapshot = state.snapshot()
     assert zone_of(snapshot).vanished == frozenset()
     assert_nothing_held(snapshot)
+
+
+def test_time_of_vanishing(state: State, clock: Clock) -> None:
+    """A vanished host has the Unix time of the first check that missed it, and none once it is back."""
+    gone = zone_check(at_server(SERVER, answer()), at=200.0)
+    state.apply_zone(zone_check(at_server(SERVER, answer(record())), at=100.0))
+    state.apply_zone(gone)
+    state.apply_zone(replace(gone, finished_at=300.0))
+    assert state.snapshot().zones[0].vanished_at == {host(): 200.0}
+    state.apply_zone(zone_check(at_server(SERVER, answer(record())), at=400.0))
+    assert state.snapshot().zones[0].vanished_at == {}
+    state.apply_zone(replace(gone, finished_at=500.0))
+    clock.now += FORGET_AFTER_SECONDS
+    assert state.snapshot().zones[0].vanished_at == {}
 
 
 def test_memory_of_the_vanished(state: State, clock: Clock) -> None:
@@ -979,6 +997,26 @@ def test_endpoint_counters(state: State) -> None:
     assert view.last.failure is ProbeFailure.CONNECTION_RESET
 
 
+def test_recent_round_trips(state: State) -> None:
+    """An endpoint has the round trips of its last 30 probes, oldest first; a probe that failed has none."""
+    for number in range(40):
+        failure = ProbeFailure.RPC_TIMEOUT if number == 38 else None
+        probe = probed(endpoint(), failure, at=float(number), connect_seconds=number / 1000)
+        state.apply_zone(zone_check(at_server(SERVER, answer(record())), probes=[probe]))
+    [view] = state.snapshot().endpoints
+    assert len(view.recent) == RECENT_PROBES == 30
+    assert [number for number, seconds in enumerate(view.recent) if math.isnan(seconds)] == [28]
+    assert [view.recent[0], view.recent[-1]] == pytest.approx([0.010, 0.039])
+
+
+def test_recent_round_trips_of_an_old_snapshot(state: State) -> None:
+    """What a snapshot shows of an endpoint stays as it was."""
+    state.apply_zone(zone_check(at_server(SERVER, answer(record())), at=1.0))
+    [view] = state.snapshot().endpoints
+    state.apply_zone(zone_check(at_server(SERVER, answer(record())), at=2.0))
+    assert len(view.recent) == 1
+
+
 def test_address_that_leaves_a_target(state: State) -> None:
     """An address that a target has no more takes its endpoint along at once."""
     state.apply_zone(zone_check(at_server(SERVER, answer(record()), {TARGET: [ADDRESS, OTHER_ADDRESS]})))
@@ -1126,6 +1164,55 @@ def test_histogram(seconds: float, bucket: float) -> None:
 
 
 # --- Snapshots
+
+
+def test_snapshot_of_a_check(state: State) -> None:
+    """What was checked can be had alone, with all that it leads to, as the whole snapshot has it."""
+    static = host("kms9.contoso.test")
+    zones = {ZONE: zone_settings(expected=[host(OTHER_TARGET)]), OTHER_ZONE: zone_settings()}
+    configure(state, zones, hosts=[static], clients={CLIENT: client_settings(OTHER_ZONE)})
+    seen = zone_check(at_server(SERVER, answer(record()), {OTHER_TARGET: [OTHER_ADDRESS]}))
+    other = zone_check(at_server(SERVER, answer(record("kms3.contoso.test"))), zone=OTHER_ZONE)
+    found: list[Found] = [seen, other, host_check(static, "192.0.2.9"), client_check(other)]
+    for each in (
+        seen,
+        replace(seen, probes=(*seen.probes, probed(endpoint(OTHER_TARGET, address=OTHER_ADDRESS)))),
+    ):
+        state.apply_zone(each)
+    state.apply_zone(other)
+    state.apply_host(host_check(static, "192.0.2.9"))
+    state.apply_client(client_check(other))
+    whole = diagnose(state.snapshot())
+    alone = [diagnose(state.snapshot_of(each)) for each in found]
+    assert len(alone[0].zones[0].servers[0].absent[0].probes) == 1
+    assert alone == [
+        Diagnosis(zones=(whole.zones[0],), static_hosts=(), clients=()),
+        Diagnosis(zones=(whole.zones[1],), static_hosts=(), clients=()),
+        Diagnosis(zones=(), static_hosts=whole.static_hosts, clients=()),
+        Diagnosis(zones=(), static_hosts=(), clients=whole.clients),
+    ]
+    assert len(state.snapshot_of(seen).endpoints) == 2
+
+    configure(state, {}, hosts=(), clients={})
+    assert [state.snapshot_of(each) for each in found] == [Snapshot()] * 4
+
+
+def test_queries_are_not_kept(state: State) -> None:
+    """The state keeps what lookups found, and not the queries that it took."""
+    static = host("kms9.contoso.test")
+    configure(state, hosts=[static])
+    sent = (Query(dns_server=SERVER, name=ZONE, rdtype="SRV", transport="udp", asked_at=1.0, outcome="ok"),)
+    target = addresses(TARGET, ADDRESS, queries=sent)
+    state.apply_zone(
+        zone_check(
+            ServerCheck(dns_server=SERVER, lookup=answer(record(), queries=sent), targets=(target,)),
+            probes=(),
+        )
+    )
+    state.apply_host(host_check(static, targets={SERVER: replace(target, target=static.target)}))
+    snapshot = state.snapshot()
+    assert [lookup.queries for _, lookup in snapshot.targets] == [(), ()]
+    assert [server.lookup.queries for server in snapshot.zones[0].servers if server.lookup] == [()]
 
 
 def test_snapshot_stays_as_it_was(state: State, clock: Clock) -> None:

@@ -6,14 +6,16 @@ seen now goes out as a value. Keeps no state but results that may be reused with
 """
 
 import asyncio
+import copy
+import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Self
 
 from exporter.checks.run import CheckSettings, Means, Run, Servers, merge_servers
 from exporter.discovery import Discovery, Transport
 from exporter.model import (
     ClientCheck,
-    Groups,
     Host,
     HostCheck,
     Memory,
@@ -35,30 +37,44 @@ __all__ = ["CheckSettings", "Checker"]
 class Checker:
     """Checks zones and static hosts; those that share targets and endpoints share the work on them.
 
-    A check takes at most one interval: steps that are not finished by then are `timeout`.
+    A check takes at most one interval, or what `within` says: steps that are not finished by then are
+    `timeout`. With `reuse` off, checks share only work that is under way: each result is of now.
     """
 
-    def __init__(self, settings: CheckSettings, discovery: Discovery | None = None) -> None:
+    def __init__(
+        self, settings: CheckSettings, discovery: Discovery | None = None, *, reuse: bool = True
+    ) -> None:
         self.settings = settings
+        self._within_seconds = settings.interval_seconds
         self._means = Means(
             settings=settings,
             discovery=discovery or Discovery(_transport(settings)),
             probe_slots=asyncio.Semaphore(settings.max_concurrency),
-            probes=SharedResults("probe", interval_seconds=settings.interval_seconds),
+            probes=SharedResults(
+                "probe",
+                interval_seconds=settings.interval_seconds,
+                lifetime=lambda _: math.inf if reuse else 0.0,
+            ),
             addresses=SharedResults(
                 "addresses",
                 interval_seconds=settings.interval_seconds,
-                lifetime=lambda lookup: lookup.ttl_seconds,
+                lifetime=lambda lookup: lookup.ttl_seconds if reuse else 0.0,
             ),
         )
 
+    def within(self, seconds: float) -> Self:
+        """Give this checker with another deadline for each check; the work on them goes on being shared."""
+        hurried = copy.copy(self)
+        hurried._within_seconds = seconds  # noqa: SLF001 (of the same class)
+        return hurried
+
     async def check_zone(self, zone: str, selectors: Iterable[ServerSelector], memory: Memory) -> ZoneCheck:
         """Look at a zone once: at each of its DNS servers, and at every endpoint that one leads to."""
-        run = Run(self._means, owner=("zone", zone))
+        run = self._run(("zone", zone))
         run.start_probes(memory.endpoints)
         servers = await run.find_servers(zone, selectors, memory.groups)
         seen = await run.check_servers(zone, servers, memory)
-        return _zone_check(run, zone, servers.groups, seen, await run.finish_probes())
+        return _zone_check(run, zone, servers, seen, await run.finish_probes())
 
     async def check_search(
         self, search: Search, selectors: Iterable[ServerSelector], memories: Mapping[str, Memory]
@@ -68,7 +84,7 @@ class Checker:
         `memories` has one for each suffix. A group stands for the servers that it means for any suffix, since
         a client asks the same ones for all of them.
         """
-        run = Run(self._means, owner=("client", search.client))
+        run = self._run(("client", search.client))
         selectors = tuple(selectors)
         for memory in memories.values():
             run.start_probes(memory.endpoints)
@@ -83,14 +99,14 @@ class Checker:
         return ClientCheck(
             client=search.client,
             suffixes=tuple(
-                _zone_check(run, suffix, servers.groups, checks, probes)
+                _zone_check(run, suffix, servers, checks, probes)
                 for suffix, servers, checks in zip(search.suffixes, found, seen, strict=True)
             ),
         )
 
     async def check_host(self, host: Host, selectors: Iterable[ServerSelector], memory: Memory) -> HostCheck:
         """Look at a static host once; a name is resolved at each DNS server."""
-        run = Run(self._means, owner=("host", host))
+        run = self._run(("host", host))
         run.start_probes(memory.endpoints)
         if is_address(host.target):
             servers, targets = Servers(), {"": _address_itself(host.target)}
@@ -102,7 +118,9 @@ class Checker:
             targets=targets,
             probes=await run.finish_probes(),
             finished_at=time.time(),
+            duration_seconds=run.elapsed_seconds,
             groups=servers.groups,
+            queries=servers.queries,
         )
 
     async def _resolve_host(
@@ -122,6 +140,9 @@ class Checker:
         """Cancel shared work that is still under way."""
         await self._means.probes.close()
         await self._means.addresses.close()
+
+    def _run(self, owner: Hashable) -> Run:
+        return Run(self._means, owner=owner, within_seconds=self._within_seconds)
 
     def _candidates(self, target: str) -> tuple[str, ...]:
         """Complete a short name as the resolver of this machine does; others stand for themselves."""
@@ -147,15 +168,16 @@ def _address_itself(address: str) -> TargetLookup:
 def _zone_check(
     run: Run,
     zone: str,
-    groups: Groups,
-    servers: tuple[ServerCheck, ...],
+    found: Servers,
+    seen: tuple[ServerCheck, ...],
     probes: tuple[ProbeResult, ...],
 ) -> ZoneCheck:
     return ZoneCheck(
         zone=zone,
         finished_at=time.time(),
         duration_seconds=run.elapsed_seconds,
-        servers=servers,
+        servers=seen,
         probes=probes,
-        groups=groups,
+        groups=found.groups,
+        queries=found.queries,
     )

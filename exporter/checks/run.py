@@ -7,13 +7,15 @@ import asyncio
 import dataclasses
 import functools
 import math
+import time
 from collections.abc import Awaitable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from exporter.checks.targets import merge_target, worst_status
-from exporter.discovery import Discovery
+from exporter.discovery import Authoritative, Discovery, SoaLookup
 from exporter.model import (
+    UNFINISHED,
     AddressLookup,
     DnsServer,
     Endpoint,
@@ -25,6 +27,8 @@ from exporter.model import (
     Memory,
     ProbeFailure,
     ProbeResult,
+    Queries,
+    Query,
     ServerCheck,
     ServerGroup,
     ServerSelector,
@@ -34,12 +38,14 @@ from exporter.model import (
     family_of,
     hosts_of,
 )
+from exporter.names import SRV_PREFIX
 from exporter.probe import Network, is_allowed, not_probed, probe
 from exporter.sharing import SharedResults
 
 T = TypeVar("T")
 
 _MAX_AUTHORITATIVE = 32  # servers of one zone; the root has 26 addresses
+_ADDRESS_TYPES = {Family.IPV4: "A", Family.IPV6: "AAAA"}
 _SHARE = 4  # one check uses a quarter of what all have, so that one zone full of dead ends delays no other
 
 
@@ -76,12 +82,13 @@ class Servers:
     """The DNS servers that a configured list stands for right now.
 
     `missing` gives the reason for each group word that leads to none; the word then stands where the
-    label of a server would, lest the zone looks as if nobody had to be asked.
+    label of a server would, lest the zone looks as if nobody had to be asked. `queries` found the groups.
     """
 
     addresses: tuple[DnsServer, ...] = ()
     groups: Groups = field(default_factory=dict)
     missing: Mapping[str, LookupStatus] = field(default_factory=dict)
+    queries: Queries = ()
 
 
 def merge_servers(found: Iterable[Servers]) -> Servers:
@@ -102,14 +109,15 @@ def merge_servers(found: Iterable[Servers]) -> Servers:
 
 
 class Run:
-    """The steps of one check, under its deadline of one interval and in its owner's name."""
+    """The steps of one check, under its deadline and in its owner's name."""
 
-    def __init__(self, means: Means, *, owner: Hashable) -> None:
+    def __init__(self, means: Means, *, owner: Hashable, within_seconds: float) -> None:
         self._means = means
         self._settings = means.settings
         self._owner = owner
         self._started = asyncio.get_running_loop().time()
-        self._deadline = self._started + means.settings.interval_seconds
+        self._within_seconds = within_seconds
+        self._deadline = self._started + within_seconds
         self._probes: dict[Endpoint, asyncio.Task[ProbeResult]] = {}
         share = math.ceil(means.settings.max_concurrency / _SHARE)
         self._probe_share = asyncio.Semaphore(share)
@@ -128,31 +136,35 @@ class Run:
         addresses: dict[DnsServer, None] = {}
         groups: dict[ServerGroup, tuple[DnsServer, ...]] = {}
         missing: dict[str, LookupStatus] = {}
+        queries: Queries = ()
         for selector in selectors:
             if isinstance(selector, DnsServer):
                 addresses[selector] = None
                 continue
-            members, status = await self._find_group(selector, name, known.get(selector, ()))
+            members, status, asked = await self._find_group(selector, name, known.get(selector, ()))
+            queries += asked
             addresses.update(dict.fromkeys(members))
             groups[selector] = members
             if not members:
                 missing[selector.value] = status
-        return Servers(addresses=tuple(addresses), groups=groups, missing=missing)
+        return Servers(addresses=tuple(addresses), groups=groups, missing=missing, queries=queries)
 
     async def _find_group(
         self, group: ServerGroup, name: str, known: tuple[DnsServer, ...]
-    ) -> tuple[tuple[DnsServer, ...], LookupStatus]:
+    ) -> tuple[tuple[DnsServer, ...], LookupStatus, Queries]:
         if group is ServerGroup.SYSTEM:
-            return self._means.discovery.system().servers or known, LookupStatus.UNREACHABLE
-        found, status = await self._by_deadline(
+            return self._means.discovery.system().servers or known, LookupStatus.UNREACHABLE, ()
+        found, status, queries = await self._by_deadline(
             self._means.discovery.find_authoritative(name, self._settings.address_families),
-            late=(frozenset(), LookupStatus.TIMEOUT),
+            late=Authoritative(
+                frozenset(), LookupStatus.TIMEOUT, _unfinished(ServerGroup.SYSTEM.value, name, "NS")
+            ),
         )
         if not found and status.usable:  # somebody serves every zone: such an answer cannot be right
             status = LookupStatus.BAD_RESPONSE
         members = found if status.usable else found.union(known)
         kept = sorted(members, key=lambda server: (server not in known, server))[:_MAX_AUTHORITATIVE]
-        return tuple(sorted(kept)), status
+        return tuple(sorted(kept)), status, queries
 
     async def check_servers(self, zone: str, servers: Servers, memory: Memory) -> tuple[ServerCheck, ...]:
         """Look at a zone through every DNS server; a group that leads to none has its word in their place."""
@@ -177,19 +189,26 @@ class Run:
             self._means.discovery.lookup_srv(
                 zone, server, expected=expected, known=published, limit=self._settings.records_per_zone
             ),
-            late=SrvLookup(status=LookupStatus.TIMEOUT, duration_seconds=self._settings.interval_seconds),
+            late=SrvLookup(
+                status=LookupStatus.TIMEOUT,
+                duration_seconds=self._within_seconds,
+                queries=_unfinished(server.label, SRV_PREFIX + zone, "SRV"),
+            ),
         )
         hosts = hosts_of(lookup.records) | published | expected.union(memory.vanished)
-        serial, targets = await asyncio.gather(
+        soa, targets = await asyncio.gather(
             self._soa_serial(zone, server, lookup), self._follow(hosts, server, lookup, memory)
         )
-        lookup = dataclasses.replace(lookup, soa_serial=serial)
+        lookup = dataclasses.replace(lookup, soa_serial=soa.serial, queries=lookup.queries + soa.queries)
         return ServerCheck(dns_server=server.label, lookup=lookup, targets=targets)
 
-    async def _soa_serial(self, zone: str, server: DnsServer, lookup: SrvLookup) -> int | None:
+    async def _soa_serial(self, zone: str, server: DnsServer, lookup: SrvLookup) -> SoaLookup:
         if lookup.soa_serial is not None or not lookup.status.usable:
-            return lookup.soa_serial
-        return await self._by_deadline(self._means.discovery.lookup_soa_serial(zone, server), late=None)
+            return SoaLookup(lookup.soa_serial)
+        return await self._by_deadline(
+            self._means.discovery.lookup_soa_serial(zone, server),
+            late=SoaLookup(None, _unfinished(server.label, zone, "SOA")),
+        )
 
     async def _follow(
         self, hosts: frozenset[Host], server: DnsServer, lookup: SrvLookup, memory: Memory
@@ -234,6 +253,7 @@ class Run:
         glue: Glue = answer.glue if answer else {}
         known = memory.addresses.get((server.label, target), ())
         without: dict[LookupStatus, TargetLookup] = {}
+        queries: Queries = ()
         for name in names:
             lookups = await asyncio.gather(
                 *(
@@ -247,10 +267,11 @@ class Run:
                 known=known,
                 limit=self._settings.addresses_per_target,
             )
+            queries += found.queries
             if found.failure is None:
-                return found
+                return dataclasses.replace(found, queries=queries)
             without.setdefault(found.failure, found)
-        return without[worst_status(without)]
+        return dataclasses.replace(without[worst_status(without)], queries=queries)
 
     async def _lookup_addresses(
         self, name: str, family: Family, server: DnsServer, glue: Glue
@@ -263,7 +284,10 @@ class Run:
             functools.partial(self._ask_addresses, name, family, server),
         )
         return await self._by_deadline(
-            asyncio.shield(lookup), late=AddressLookup(status=LookupStatus.TIMEOUT)
+            asyncio.shield(lookup),
+            late=AddressLookup(
+                status=LookupStatus.TIMEOUT, queries=_unfinished(server.label, name, _ADDRESS_TYPES[family])
+            ),
         )
 
     async def _ask_addresses(self, name: str, family: Family, server: DnsServer) -> AddressLookup:
@@ -305,3 +329,17 @@ class Run:
                 return await work
         except TimeoutError:
             return late
+
+
+def _unfinished(dns_server: str, name: str, rdtype: str) -> Queries:
+    """Make what stands for a query that begins now, should the deadline cut it off."""
+    return (
+        Query(
+            dns_server=dns_server,
+            name=name,
+            rdtype=rdtype,
+            transport="udp",
+            asked_at=time.time(),
+            outcome=UNFINISHED,
+        ),
+    )

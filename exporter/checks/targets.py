@@ -32,6 +32,7 @@ def merge_target(
         failure=None if current else worst_status([lookup.status for lookup in lookups.values()]),
         alias_of=next((lookup.alias_of for lookup in lookups.values() if lookup.alias_of), None),
         ignored=len(probed) - len(chosen),
+        queries=tuple(query for lookup in lookups.values() for query in lookup.queries),
     )
 
 

@@ -7,7 +7,9 @@ neither the schedule nor what was seen before, but for what a caller passes in.
 import asyncio
 import time
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import dns.rdatatype
 
@@ -20,12 +22,39 @@ from exporter.discovery.answers import (
     read_srv,
     read_status,
 )
+from exporter.discovery.exchange import Answer, Exchange, Reply
 from exporter.discovery.system import RESOLV_CONF, ResolvConf, parse_resolv_conf, read_resolv_conf
-from exporter.discovery.transport import Answer, Reply, Transport
-from exporter.model import AddressLookup, DnsServer, Family, Host, LookupStatus, SrvLookup
+from exporter.discovery.transport import Transport
+from exporter.model import AddressLookup, DnsServer, Family, Host, LookupStatus, Queries, SrvLookup
 from exporter.names import SRV_PREFIX
 
-__all__ = ["RESOLV_CONF", "Discovery", "ResolvConf", "Transport", "parse_resolv_conf"]
+__all__ = [
+    "RESOLV_CONF",
+    "Authoritative",
+    "Discovery",
+    "ResolvConf",
+    "SoaLookup",
+    "Transport",
+    "parse_resolv_conf",
+]
+
+
+class SoaLookup(NamedTuple):
+    """The serial of a zone, None where there is none to be had, and the queries for it."""
+
+    serial: int | None
+    queries: Queries = ()
+
+
+class Authoritative(NamedTuple):
+    """The name servers of a zone, and the queries that found them.
+
+    `status` is `ok`, or that of a lookup that failed on the way: then servers may be missing.
+    """
+
+    servers: frozenset[DnsServer]
+    status: LookupStatus
+    queries: Queries = ()
 
 
 class Discovery:
@@ -50,72 +79,82 @@ class Discovery:
     ) -> SrvLookup:
         """Look up `_vlmcs._tcp.<zone>` at `server`; `expected`, `known` and `limit` as in `read_srv`."""
         start = time.perf_counter()
-        reply = await self._transport.ask(server, SRV_PREFIX + zone, dns.rdatatype.SRV)
-        duration_seconds = time.perf_counter() - start
+        exchange = await self._transport.ask(server, SRV_PREFIX + zone, dns.rdatatype.SRV)
+        reply, duration_seconds = exchange.reply, time.perf_counter() - start
         if isinstance(reply, LookupStatus):
-            return SrvLookup(status=reply, duration_seconds=duration_seconds)
-        return read_srv(reply, duration_seconds=duration_seconds, expected=expected, known=known, limit=limit)
+            return SrvLookup(status=reply, duration_seconds=duration_seconds, queries=exchange.queries)
+        found = read_srv(
+            reply, duration_seconds=duration_seconds, expected=expected, known=known, limit=limit
+        )
+        return replace(found, queries=exchange.read_as(found.status))
 
-    async def lookup_soa_serial(self, zone: str, server: DnsServer) -> int | None:
-        """Ask `server` for the serial of `zone`, or of the zone that encloses it; None where it has none."""
-        reply = await self._transport.ask(server, zone, dns.rdatatype.SOA)
-        if isinstance(reply, LookupStatus) or not read_status(reply).usable:
-            return None
-        authority = read_authority(reply)
-        return authority.serial if authority else None
+    async def lookup_soa_serial(self, zone: str, server: DnsServer) -> SoaLookup:
+        """Ask `server` for the serial of `zone`, or of the zone that encloses it."""
+        exchange = await self._transport.ask(server, zone, dns.rdatatype.SOA)
+        reply = exchange.reply
+        if isinstance(reply, LookupStatus):
+            return SoaLookup(None, exchange.queries)
+        status = read_status(reply)
+        authority = read_authority(reply) if status.usable else None
+        return SoaLookup(authority.serial if authority else None, exchange.read_as(status))
 
     async def lookup_addresses(self, name: str, family: Family, server: DnsServer) -> AddressLookup:
         """Look up the addresses of one family for `name` at `server`."""
-        reply = await self._transport.ask(server, name, ADDRESS_TYPES[family])
-        return AddressLookup(status=reply) if isinstance(reply, LookupStatus) else read_addresses(reply)
+        exchange = await self._transport.ask(server, name, ADDRESS_TYPES[family])
+        if isinstance(exchange.reply, LookupStatus):
+            return AddressLookup(status=exchange.reply, queries=exchange.queries)
+        found = read_addresses(exchange.reply)
+        return replace(found, queries=exchange.read_as(found.status))
 
-    async def find_authoritative(
-        self, name: str, families: tuple[Family, ...]
-    ) -> tuple[frozenset[DnsServer], LookupStatus]:
+    async def find_authoritative(self, name: str, families: tuple[Family, ...]) -> Authoritative:
         """Find the name servers of the zone that `name` belongs to, by asking this machine's resolvers.
 
-        Returns their addresses of the given families, and `ok`, or the status of a lookup that failed on
-        the way: then servers may be missing.
+        They are given by their addresses of `families`.
         """
         resolvers = self.system().servers
-        names, status = await self._name_servers(name, resolvers)
-        replies = await asyncio.gather(
+        names, status, queries = await self._name_servers(name, resolvers)
+        exchanges = await asyncio.gather(
             *(self._first_usable(ns, ADDRESS_TYPES[family], resolvers) for ns in names for family in families)
         )
         found: set[DnsServer] = set()
-        for reply in replies:
+        for reply, asked in exchanges:
+            queries += asked
             if isinstance(reply, LookupStatus):
                 status = reply
             else:
                 found.update(DnsServer(address=address) for address in read_addresses(reply).addresses)
-        return frozenset(found), status
+        return Authoritative(frozenset(found), status, queries)
 
     async def _name_servers(
         self, name: str, resolvers: tuple[DnsServer, ...]
-    ) -> tuple[tuple[str, ...], LookupStatus]:
-        reply = await self._first_usable(name, dns.rdatatype.NS, resolvers)
+    ) -> tuple[tuple[str, ...], LookupStatus, Queries]:
+        reply, queries = await self._first_usable(name, dns.rdatatype.NS, resolvers)
         parent = name.partition(".")[2]
         if parent and isinstance(reply, Answer) and is_alias(reply):  # so no zone of its own: RFC 1034, 3.6.2
-            return await self._name_servers(parent, resolvers)
+            names, status, more = await self._name_servers(parent, resolvers)
+            return names, status, queries + more
         if isinstance(reply, Answer) and not read_name_servers(reply):
             zone = read_authority(reply)
             if zone and zone.apex != ".":  # a top-level domain that does not exist is no matter for the root
-                reply = await self._first_usable(zone.apex, dns.rdatatype.NS, resolvers)
+                reply, more = await self._first_usable(zone.apex, dns.rdatatype.NS, resolvers)
+                queries += more
         if isinstance(reply, LookupStatus):
-            return (), reply
+            return (), reply, queries
         names = read_name_servers(reply)
-        return names, LookupStatus.OK if names else LookupStatus.NODATA
+        return names, LookupStatus.OK if names else LookupStatus.NODATA, queries
 
     async def _first_usable(
         self, name: str, rdtype: dns.rdatatype.RdataType, resolvers: tuple[DnsServer, ...]
-    ) -> Reply:
+    ) -> Exchange:
         """Ask the resolvers in turn, as a stub resolver does, until one answers without an error."""
         reply: Reply = LookupStatus.UNREACHABLE
+        queries: Queries = ()
         for resolver in resolvers:
-            reply = await self._transport.ask(resolver, name, rdtype)
-            if isinstance(reply, Answer):
-                status = read_status(reply)
-                if status.usable:
-                    return reply
-                reply = status
-        return reply
+            exchange = await self._transport.ask(resolver, name, rdtype)
+            reply = exchange.reply
+            status = read_status(reply) if isinstance(reply, Answer) else reply
+            queries += exchange.read_as(status)
+            if isinstance(reply, Answer) and status.usable:
+                break
+            reply = status
+        return Exchange(reply, queries)

@@ -21,7 +21,7 @@ from dns.rdtypes.ANY.SOA import SOA
 from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.SRV import SRV
 
-from exporter.discovery.transport import Answer
+from exporter.discovery.exchange import Answer
 from exporter.model import (
     NOT_AVAILABLE,
     AddressLookup,

@@ -1,8 +1,9 @@
 """One question to one DNS server: UDP with tries, TCP when the answer was cut, EDNS with a way back.
 
-Owns the sockets of DNS and nothing of what an answer means. Follows RFC 1035 (4.2, transport), RFC 7766
-(TCP after truncation), RFC 6891 (EDNS, and 6.2.2: FORMERR from a server that does not know it) and
-RFC 5452 (only an answer with our id, from the address asked, on the port we sent from, counts).
+Owns the sockets of DNS and nothing of what an answer means; tells of every message that it sent. Follows
+RFC 1035 (4.2, transport), RFC 7766 (TCP after truncation), RFC 6891 (EDNS, and 6.2.2: FORMERR from a server
+that does not know it) and RFC 5452 (only an answer with our id, from the address asked, on the port we sent
+from, counts).
 """
 
 import asyncio
@@ -12,7 +13,6 @@ import socket
 import weakref
 from collections.abc import Mapping
 
-import dns.exception
 import dns.flags
 import dns.message
 import dns.name
@@ -20,6 +20,7 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 
+from exporter.discovery.exchange import EXPECTED_ERRORS, Answer, Exchange, Journal, Reply
 from exporter.failures import classify_lookup
 from exporter.model import DnsServer, Family, LookupStatus, family_of
 from exporter.sockets import open_socket, socket_address
@@ -29,10 +30,6 @@ EDNS_PAYLOAD_BYTES = 1232  # what passes everywhere unfragmented: DNS flag day 2
 _MAX_RECORDS = 1000  # nobody has that many hosts, and one record can be made to take milliseconds to parse
 _RECEIVE_ERRORS = {Family.IPV4: (socket.IPPROTO_IP, 11), Family.IPV6: (socket.IPPROTO_IPV6, 25)}
 """IP_RECVERR and IPV6_RECVERR of Linux (ip(7), ipv6(7)): hear of ICMP "host unreachable", too."""
-
-Answer = dns.message.QueryMessage
-Reply = Answer | LookupStatus
-"""A parsed response, whatever its response code, or why there is none."""
 
 
 class Transport:
@@ -54,7 +51,7 @@ class Transport:
         # Weak, so that the slots of a server go with its last query: which servers there are can change.
         self._slots: weakref.WeakValueDictionary[DnsServer, asyncio.Semaphore] = weakref.WeakValueDictionary()
 
-    async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Reply:
+    async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Exchange:
         """Ask `server` for the records of `rdtype` at `name` (canonical form).
 
         Takes at most `attempts` timeouts over UDP and one over TCP, and as many again for a server that
@@ -63,33 +60,44 @@ class Transport:
         qname = dns.name.from_text(name)
         slots = self._slots.setdefault(server, asyncio.Semaphore(self._max_in_flight))
         async with slots:
-            reply = await self._ask(server, dns.message.make_query(qname, rdtype, payload=EDNS_PAYLOAD_BYTES))
+            journal = Journal(server, name, rdtype)
+            ask = functools.partial(self._ask, server, journal)
+            reply = await ask(dns.message.make_query(qname, rdtype, payload=EDNS_PAYLOAD_BYTES))
             if isinstance(reply, Answer) and reply.rcode() == dns.rcode.FORMERR:
-                reply = await self._ask(server, dns.message.make_query(qname, rdtype, use_edns=False))
-            return reply
+                journal.edns = False
+                reply = await ask(dns.message.make_query(qname, rdtype, use_edns=False))
+            return Exchange(reply, tuple(journal.queries))
 
-    async def _ask(self, server: DnsServer, query: Answer) -> Reply:
+    async def _ask(self, server: DnsServer, journal: Journal, query: Answer) -> Reply:
         try:
-            reply = await self._ask_udp(server, query)
+            reply = await self._ask_udp(server, journal, query)
             if reply.flags & dns.flags.TC:
-                reply = await self._ask_tcp(server, query)
-        except (OSError, EOFError, dns.exception.DNSException) as error:
+                reply = await journal.note("tcp", self._ask_tcp(server, query))
+        except EXPECTED_ERRORS as error:
             return classify_lookup(error)
         return LookupStatus.BAD_RESPONSE if reply.flags & dns.flags.TC else reply
 
-    async def _ask_udp(self, server: DnsServer, query: Answer) -> Answer:
+    async def _ask_udp(self, server: DnsServer, journal: Journal, query: Answer) -> Answer:
         wire = query.to_wire()
-        with self._connected(server) as sock:
+        try:
+            opened = self._connected(server)
+        except OSError as error:
+            journal.note_unsent("udp", error)
+            raise
+        with opened as sock:
             failures = []
             for _ in range(self._attempts):
                 try:
-                    async with asyncio.timeout(self._timeout_seconds):
-                        await asyncio.get_running_loop().sock_sendall(sock, wire)
-                        return await _receive(sock, query)
+                    return await journal.note("udp", self._try_udp(sock, query, wire))
                 except OSError as failure:  # silence, or an ICMP error about this or an earlier try
                     failures.append(failure)
                     _drain_errors(sock)
             raise next((each for each in failures if not isinstance(each, TimeoutError)), failures[0])
+
+    async def _try_udp(self, sock: socket.socket, query: Answer, wire: bytes) -> Answer:
+        async with asyncio.timeout(self._timeout_seconds):
+            await asyncio.get_running_loop().sock_sendall(sock, wire)
+            return await _receive(sock, query)
 
     def _connected(self, server: DnsServer) -> socket.socket:
         family = family_of(server.address)

@@ -15,10 +15,10 @@ vanished within `forget_after`.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from exporter.model import ClientCheck, Groups, Host, HostCheck, Memory, Search, ZoneCheck
+from exporter.model import ClientCheck, Found, Groups, Host, HostCheck, Memory, Search, ZoneCheck
 from exporter.state.changes import Change
 from exporter.state.histogram import Histogram
 from exporter.state.holdings import Holdings
@@ -77,6 +77,8 @@ class State:
         self._holdings = Holdings()
         self._zones = Zones(self._holdings)
         self._ready = False
+        self.configurations = 0
+        """How often it was told what is configured: what it keeps may be something else each time."""
         self.exporter = ExporterView()
 
     def configure(
@@ -91,6 +93,7 @@ class State:
         rpc_bind: bool,
     ) -> None:
         """Take over what is configured from now on; what is not any more leaves at once."""
+        self.configurations += 1
         self._interval_seconds = interval_seconds
         self._rpc_bind = rpc_bind
         self._zone_names = tuple(zones)
@@ -138,10 +141,11 @@ class State:
         if static is None:
             return []
         owner = ("host", check.host)
-        self._holdings.hold(owner, ((label, [check.host], [seen]) for label, seen in check.targets.items()))
+        targets = {label: replace(seen, queries=()) for label, seen in check.targets.items()}
+        self._holdings.hold(owner, ((label, [check.host], [seen]) for label, seen in targets.items()))
         changes = self._holdings.apply_targets(
             owner,
-            ((label, (seen,)) for label, seen in check.targets.items()),
+            ((label, (seen,)) for label, seen in targets.items()),
             now=self._monotonic(),
             fresh=self._interval_seconds,
         )
@@ -160,32 +164,39 @@ class State:
     def snapshot(self) -> Snapshot:
         """Give everything there is to show, after forgetting what vanished long enough ago."""
         now = self._monotonic()
-        zones = self._zones.views(map(ZoneKey, self._zone_names), now)
-        clients = tuple(
-            ClientView(
-                client=name,
-                suffixes=self._zones.views((ZoneKey(suffix, name) for suffix in settings.suffixes), now),
-            )
-            for name, settings in self._clients.items()
-        )
         return Snapshot(
-            zones=zones,
-            clients=clients,
+            zones=self._zones.views(map(ZoneKey, self._zone_names), now),
+            clients=tuple(self._client_view(name, now) for name in self._clients),
             targets=self._holdings.targets(),
             hosts=self._holdings.hosts(),
             endpoints=self._holdings.endpoints(),
-            static_hosts=tuple(
-                StaticHostView(
-                    host=host,
-                    dns_servers=self._holdings.servers_of(("host", host)),
-                    last_check=static.last_check,
-                )
-                for host, static in self._static_hosts.items()
-            ),
+            static_hosts=tuple(self._static_host_view(host) for host in self._static_hosts),
             rpc_bind=self._rpc_bind,
             lookup_durations=tuple(self._zones.lookup_durations.items()),
             exporter=self.exporter,
         )
+
+    def snapshot_of(self, found: Found) -> Snapshot:
+        """Give what `snapshot` would of what was just checked, and of what that leads to; no more than that.
+
+        Nothing when it is not configured any more.
+        """
+        now = self._monotonic()
+        match found:
+            case ZoneCheck():
+                key = ZoneKey(found.zone)
+                held = self._held(self._zones.holders(key))
+                return replace(held, zones=self._zones.views([key], now))
+            case HostCheck() if found.host in self._static_hosts:
+                held = self._held([("host", found.host)])
+                return replace(held, static_hosts=(self._static_host_view(found.host),))
+            case ClientCheck() if found.client in self._clients:
+                suffixes = self._clients[found.client].suffixes
+                keys = [ZoneKey(suffix, found.client) for suffix in suffixes]
+                held = self._held(owner for key in keys for owner in self._zones.holders(key))
+                return replace(held, clients=(self._client_view(found.client, now),))
+            case _:
+                return Snapshot()
 
     def count_overruns(self, missed: int) -> None:
         """Count checks that were still running when the next one was due."""
@@ -203,6 +214,25 @@ class State:
         """Take note of an attempt to load the configuration, at a Unix time."""
         success = at if successful else self.exporter.last_reload_success
         self.exporter = replace(self.exporter, last_reload_successful=successful, last_reload_success=success)
+
+    def _held(self, owners: Iterable[Hashable]) -> Snapshot:
+        owners = tuple(owners)
+        return Snapshot(
+            targets=self._holdings.targets_of(owners),
+            endpoints=self._holdings.endpoints_of(owners),
+            rpc_bind=self._rpc_bind,
+        )
+
+    def _client_view(self, name: str, now: float) -> ClientView:
+        keys = (ZoneKey(suffix, name) for suffix in self._clients[name].suffixes)
+        return ClientView(client=name, suffixes=self._zones.views(keys, now))
+
+    def _static_host_view(self, host: Host) -> StaticHostView:
+        return StaticHostView(
+            host=host,
+            dns_servers=self._holdings.servers_of(("host", host)),
+            last_check=self._static_hosts[host].last_check,
+        )
 
     def _apply(self, key: ZoneKey, check: ZoneCheck) -> list[Change]:
         return self._zones.apply(key, check, now=self._monotonic(), fresh_seconds=self._interval_seconds)

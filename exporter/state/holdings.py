@@ -112,6 +112,16 @@ class Holdings:
     def _tables(self) -> tuple[HeldTable[Any, Any], ...]:
         return self._hosts, self._targets, self._asked, self._endpoints
 
+    def targets_of(self, owners: Iterable[Hashable]) -> tuple[tuple[str, TargetLookup], ...]:
+        """List what is known of the targets that owners hold, as `targets` does of all."""
+        held = {key for owner in owners for key in self._targets.held_by(owner)}
+        return tuple((key[0], lookup) for key in held if (lookup := self._targets.get(key)))
+
+    def endpoints_of(self, owners: Iterable[Hashable]) -> tuple[EndpointView, ...]:
+        """List the endpoints that owners hold, of those that have been probed."""
+        held = {endpoint for owner in owners for endpoint in self._endpoints.held_by(owner)}
+        return tuple(view for endpoint in held if (view := self._endpoints.get(endpoint)))
+
     def servers_of(self, owner: Hashable) -> tuple[str, ...]:
         """List the DNS servers at which `owner` holds a target."""
         return tuple(sorted({dns_server for dns_server, _ in self._targets.held_by(owner)}))

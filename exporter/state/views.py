@@ -3,8 +3,10 @@
 A snapshot can be rendered in another thread while checks go on. Times are Unix time, in seconds.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from exporter.model import (
     NOT_AVAILABLE,
@@ -41,7 +43,7 @@ class ServerView:
             dns_server=self.dns_server,
             lookups=self.lookups + asked,
             failures=self.failures + (asked and not usable),
-            lookup=lookup,
+            lookup=replace(lookup, queries=()),
             answered_seconds=lookup.duration_seconds if answered else self.answered_seconds,
             records=lookup.records if usable else self.records,
         )
@@ -52,7 +54,7 @@ class ZoneView:
     """A zone, or a suffix that a client searches. Records are told apart by target and port, as hosts are.
 
     `published` is None until there was a usable answer; `expected` is None where nobody said what should be
-    published.
+    published. `vanished_at` tells of each host that vanished when it was first missed.
     """
 
     zone: str
@@ -64,6 +66,7 @@ class ZoneView:
     ignored: Mapping[IgnoredReason, int]
     last_check: float | None
     check_duration_seconds: float | None
+    vanished_at: Mapping[Host, float] = field(default_factory=dict)
 
     @property
     def missing(self) -> frozenset[Host]:
@@ -106,7 +109,10 @@ class StaticHostView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointView:
-    """An endpoint: its last result and its counters since it became known."""
+    """An endpoint: its last result and its counters since it became known.
+
+    `recent` has the seconds that the handshakes of the last probes took, oldest first; NaN where one failed.
+    """
 
     endpoint: Endpoint
     last: ProbeResult
@@ -114,11 +120,17 @@ class EndpointView:
     failures: int
     syn_retransmits: int
     last_success: float | None
+    recent: Sequence[float] = field(default=(), compare=False)
+
+
+RECENT_PROBES = 30
 
 
 def count_probe(before: EndpointView | None, result: ProbeResult) -> EndpointView:
     """Give the view of an endpoint after one more result."""
     last_success = before.last_success if before else None
+    recent = array("f", before.recent[1 - RECENT_PROBES :] if before else ())  # four bytes each
+    recent.append(math.nan if result.connect_seconds is None or not result.up else result.connect_seconds)
     return EndpointView(
         endpoint=result.endpoint,
         last=result,
@@ -126,6 +138,7 @@ def count_probe(before: EndpointView | None, result: ProbeResult) -> EndpointVie
         failures=(before.failures if before else 0) + (not result.up),
         syn_retransmits=(before.syn_retransmits if before else 0) + result.syn_retransmits,
         last_success=result.finished_at if result.up else last_success,
+        recent=recent,
     )
 
 

@@ -26,6 +26,13 @@ from exporter.state.table import HeldTable
 from exporter.state.views import ServerView, ZoneView
 
 
+class Missed(NamedTuple):
+    """When a host was first missed: by the monotonic clock, and in Unix time."""
+
+    monotonic: float
+    at: float
+
+
 class ZoneKey(NamedTuple):
     """What tells zones apart: the name, and the client that searches it where it is not a zone of its own."""
 
@@ -53,7 +60,7 @@ class _Zone:
     servers: dict[str, ServerView] = field(default_factory=dict)
     targets: dict[str, tuple[TargetLookup, ...]] = field(default_factory=dict)
     published: frozenset[Host] = frozenset()
-    vanished: dict[Host, float] = field(default_factory=dict)
+    vanished: dict[Host, Missed] = field(default_factory=dict)
     followed: frozenset[Host] = frozenset()
     ignored: collections.Counter[IgnoredReason] = field(default_factory=collections.Counter)
     groups: Groups = field(default_factory=dict)
@@ -79,6 +86,7 @@ class _Zone:
             servers=tuple(self.servers.values()),
             published=self.published if answered else None,
             vanished=frozenset(self.vanished),
+            vanished_at={host: missed.at for host, missed in self.vanished.items()},
             expected=None if expected is None else frozenset(expected),
             labels=self.settings.labels,
             ignored={reason: self.ignored[reason] for reason in IgnoredReason},
@@ -124,9 +132,8 @@ class Zones:
         if zone is None:
             return Memory()
         self._forget_vanished(key, zone, now)
-        owners: list[Hashable] = [key, *((key, host) for host in zone.followed)]
         return replace(
-            self._holdings.memory(owners),
+            self._holdings.memory(_owners(key, zone)),
             records={label: view.records for label, view in zone.servers.items() if view.records},
             vanished=tuple(host for host in zone.vanished if host.target != NOT_AVAILABLE),
             expected=zone.settings.expected or (),
@@ -142,8 +149,11 @@ class Zones:
         zone.keep_servers({label: view for label, view in zone.servers.items() if label in present})
         before = zone.published
         changes = self._apply_lookups(key, zone, check)
-        zone.targets = {server.dns_server: server.targets for server in check.servers}
-        self._note_vanished(zone, before, now)
+        zone.targets = {
+            server.dns_server: tuple(replace(target, queries=()) for target in server.targets)
+            for server in check.servers
+        }
+        self._note_vanished(zone, before, Missed(monotonic=now, at=check.finished_at))
         self._hold_seen(key, zone)
         changes += self._holdings.apply_targets(key, zone.targets.items(), now=now, fresh=fresh_seconds)
         changes += self._holdings.apply_probes(check.probes)
@@ -151,6 +161,11 @@ class Zones:
         zone.last_check = check.finished_at
         zone.check_duration_seconds = check.duration_seconds
         return changes
+
+    def holders(self, key: ZoneKey) -> tuple[Hashable, ...]:
+        """Name the owners of what a zone leads to."""
+        zone = self._zones.get(key)
+        return _owners(key, zone) if zone else ()
 
     def views(self, keys: Iterable[ZoneKey], now: float) -> tuple[ZoneView, ...]:
         """Show these zones, after forgetting what vanished long enough ago."""
@@ -182,10 +197,10 @@ class Zones:
         zone.keep_servers(views)
         return changes
 
-    def _note_vanished(self, zone: _Zone, before: frozenset[Host], now: float) -> None:
+    def _note_vanished(self, zone: _Zone, before: frozenset[Host], missed: Missed) -> None:
         """Remember for a while what was published `before` and is not any more, within the limit."""
         for host in sorted(before - zone.published):
-            zone.vanished[host] = now
+            zone.vanished[host] = missed
         for host in zone.vanished.keys() & zone.published:
             del zone.vanished[host]
         excess = len(zone.vanished) - self._vanished_per_zone
@@ -238,7 +253,7 @@ class Zones:
 
     def _forget_vanished(self, key: ZoneKey, zone: _Zone, now: float) -> None:
         too_old = now - self._forget_after_seconds
-        forgotten = [host for host, since in zone.vanished.items() if since <= too_old]
+        forgotten = [host for host, missed in zone.vanished.items() if missed.monotonic <= too_old]
         for host in forgotten:
             del zone.vanished[host]
         if forgotten:
@@ -249,3 +264,8 @@ class Zones:
     def _release(self, key: ZoneKey, hosts: Iterable[Host]) -> None:
         for host in hosts:
             self._holdings.release((key, host))
+
+
+def _owners(key: ZoneKey, zone: _Zone) -> tuple[Hashable, ...]:
+    """Name who holds what a zone leads to: the zone, and each host that it follows although unpublished."""
+    return key, *((key, host) for host in zone.followed)

@@ -1,0 +1,105 @@
+"""What one question to one DNS server brought: the reply, and every message that it took to get it.
+
+Knows no socket and nothing of what an answer means. What a query came to is said in the words of a lookup's
+status, or as the response code (RFC 1035, 4.1.1; RFC 6895, 2.3) where the former are less exact.
+"""
+
+import time
+from collections.abc import Awaitable
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+
+from exporter.failures import classify_lookup
+from exporter.model import TRUNCATED, DnsServer, LookupStatus, Queries, Query
+
+EXPECTED_ERRORS = (OSError, EOFError, dns.exception.DNSException)
+"""What a query may fail with."""
+
+Answer = dns.message.QueryMessage
+Reply = Answer | LookupStatus
+"""A parsed response, whatever its response code, or why there is none."""
+
+
+class Exchange(NamedTuple):
+    """A reply, and the queries that were sent for it, in order."""
+
+    reply: Reply
+    queries: Queries = ()
+
+    def read_as(self, status: LookupStatus) -> Queries:
+        """Give the queries, the last of which came to `status` by what its answer says.
+
+        A response code other than NOERROR says more than that, and so it stays.
+        """
+        if not self.queries or self.queries[-1].outcome != LookupStatus.OK or status is LookupStatus.OK:
+            return self.queries
+        return *self.queries[:-1], replace(self.queries[-1], outcome=status.value)
+
+
+class Journal:
+    """The queries that are sent to one server for one question, each noted when it is over."""
+
+    def __init__(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> None:
+        self.queries: list[Query] = []
+        self.edns = True  # of the queries to come
+        self._dns_server = server.label
+        self._name = name
+        self._rdtype = dns.rdatatype.to_text(rdtype)
+
+    async def note(self, transport: Literal["udp", "tcp"], query: Awaitable[Answer]) -> Answer:
+        """Wait for the answer to a query, and note what it came to; what it fails with travels on."""
+        asked_at, start = time.time(), time.perf_counter()
+        try:
+            answer = await query
+        except EXPECTED_ERRORS as error:
+            self._add(transport, classify_lookup(error).value, asked_at, time.perf_counter() - start)
+            raise
+        cut = answer.flags & dns.flags.TC
+        self._add(
+            transport,
+            TRUNCATED if cut else _show_rcode(answer.rcode()),
+            asked_at,
+            time.perf_counter() - start,
+            answers=sum(len(rrset) for rrset in answer.answer),
+            authoritative=bool(answer.flags & dns.flags.AA),
+        )
+        return answer
+
+    def note_unsent(self, transport: Literal["udp", "tcp"], error: OSError) -> None:
+        """Note a query that could not be sent, since no socket could be had for it."""
+        self._add(transport, classify_lookup(error).value, time.time(), 0.0)
+
+    def _add(
+        self,
+        transport: Literal["udp", "tcp"],
+        outcome: str,
+        asked_at: float,
+        duration_seconds: float,
+        *,
+        answers: int = 0,
+        authoritative: bool | None = None,
+    ) -> None:
+        self.queries.append(
+            Query(
+                dns_server=self._dns_server,
+                name=self._name,
+                rdtype=self._rdtype,
+                transport=transport,
+                asked_at=asked_at,
+                duration_seconds=duration_seconds,
+                outcome=outcome,
+                edns=self.edns,
+                answers=answers,
+                authoritative=authoritative,
+            )
+        )
+
+
+def _show_rcode(rcode: dns.rcode.Rcode) -> str:
+    return LookupStatus.OK if rcode == dns.rcode.NOERROR else dns.rcode.to_text(rcode).lower()
