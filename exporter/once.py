@@ -7,6 +7,7 @@ prints the report. Keeps nothing; what was seen before is not known here.
 import asyncio
 import contextlib
 import enum
+import functools
 import io
 import os
 import sys
@@ -17,8 +18,9 @@ from typing import TextIO, TypeVar
 from rich.console import Console
 
 from exporter.checks import Checker
-from exporter.config import Config, ConfigError, Zone, parse_duration, parse_host, parse_server, parse_zone
-from exporter.model import KMS_PORT, Host, is_address
+from exporter.config import Config, ConfigError, parse_duration, parse_server
+from exporter.model import Host
+from exporter.narrowing import find, narrow
 from exporter.reload import Source, load_source
 from exporter.report import Status, make_report
 from exporter.report.machine import as_json, as_nagios, nagios_line
@@ -54,14 +56,14 @@ class RequestError(Exception):
     """What was asked for cannot be done; the text says why, in a line for each problem."""
 
 
-def check(source: Source | None, request: Request) -> Status:
+def check(source: Source[Config] | None, request: Request) -> Status:
     """Check once what was asked for, print the report to standard output, and give its status.
 
     What neither `source` nor the request says has its default. A configuration or a request that cannot be
     used is told, and is the status `unknown`; so is a report that cannot be printed.
     """
     try:
-        config, hosts = narrow(_load(source), request)
+        config, hosts = asked_for(_load(source), request)
     except RequestError as error:
         return _complain(error, request.form)
     with _progress() as progress:
@@ -77,40 +79,18 @@ def check(source: Source | None, request: Request) -> Status:
     return report.status if printed else Status.UNKNOWN
 
 
-def narrow(config: Config, request: Request) -> tuple[Config, frozenset[Host]]:
+def asked_for(config: Config, request: Request) -> tuple[Config, frozenset[Host]]:
     """Restrict a configuration to what was asked for; gives also the static hosts that were.
 
-    The other static hosts stay in it as witnesses. A NAME that is not in the configuration is looked at with
-    its defaults. Raises RequestError.
+    A NAME that is not in the configuration is looked at with its defaults. Raises RequestError.
     """
-    zones, hosts, clients = config.zones, config.hosts, config.clients
-    if request.names:
-        found = [_find(name, config) for name in request.names]
-        zones = tuple({each.name: each for each in found if isinstance(each, Zone)}.values())
-        hosts = tuple(dict.fromkeys(each for each in found if isinstance(each, Host)))
-        clients = ()
-    update: dict[str, object] = {"hosts": tuple(dict.fromkeys((*hosts, *config.hosts)))}
-    if request.dns_servers:
-        servers = tuple(dict.fromkeys(_parse("--dns.server", parse_server, s) for s in request.dns_servers))
-        update["dns"] = config.dns.model_copy(update={"servers": servers})
-        zones = tuple(zone.model_copy(update={"dns_servers": None}) for zone in zones)
-        clients = tuple(client.model_copy(update={"dns_servers": None}) for client in clients)
+    find_name = functools.partial(find, config=config)
+    names = [_parse("NAME", find_name, name) for name in request.names]
+    servers = [_parse("--dns.server", parse_server, server) for server in request.dns_servers]
+    narrowed, hosts = narrow(config, names or None, servers)
     if request.timeout is not None:
-        update["timeout"] = _timeout(request.timeout, config)
-    return config.model_copy(update={**update, "zones": zones, "clients": clients}), frozenset(hosts)
-
-
-def _find(name: str, config: Config) -> Zone | Host:
-    """Find what a NAME means: a zone or static host that is configured, or one that is not."""
-    try:
-        zone = parse_zone(name)
-    except ValueError as error:
-        if ":" not in name and not is_address(name):
-            raise RequestError(f"NAME {name!r}: {error}") from error
-        return _parse("NAME", parse_host, name)
-    configured = next((each for each in config.zones if each.name == zone), None)
-    host = Host(target=zone, port=KMS_PORT)
-    return configured or (host if host in config.hosts else Zone(name=zone))
+        narrowed = narrowed.model_copy(update={"timeout": _timeout(request.timeout, config)})
+    return narrowed, hosts
 
 
 def _parse(what: str, parse: Callable[[str], T], text: str) -> T:
@@ -127,7 +107,7 @@ def _timeout(text: str, config: Config) -> float:
     return seconds
 
 
-def _load(source: Source | None) -> Config:
+def _load(source: Source[Config] | None) -> Config:
     if source is None:
         return Config()
     try:

@@ -20,6 +20,7 @@ from exporter.config import (
     Problem,
     Zone,
     default,
+    dump,
     json_schema,
     parse,
     parse_duration,
@@ -27,6 +28,7 @@ from exporter.config import (
     parse_server,
     parse_zone,
 )
+from exporter.config.values import show_duration
 from exporter.model import DnsServer, Family, Host, ServerGroup
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -39,7 +41,20 @@ SAME_KEYS = "must have the same keys as"
 ENDS_IN_NUMBER = "ends in a number, as no domain name does"
 TOO_MANY = "has more hosts than limits.records_per_zone"
 NO_RECORD = "must be a name, for a record cannot hold an IP address"
-NOTHING = "there is nothing to watch: give zones, hosts or clients"
+NOTHING = "there is nothing to watch: give zones, hosts or clients, or web.probe_allow"
+ONLY_CLIENTS = "leaves nothing to look at: clients are checked only on a timer"
+BAD_ALLOW = (
+    "1.2.3.4/8",
+    "a..b",
+    "10.0.0",
+    "a b",
+    "'*.b'",
+    "a.b",
+    "A.B.",
+    "10.0.0.0/8",
+    "5",
+    "10.0.0.0/255.0.0.0",
+)
 NO_DURATION = "must be a duration with a unit, such as 30s"
 
 
@@ -76,6 +91,8 @@ def value_of(config: Config, path: str) -> object:
         (ZONE, "limits.addresses_per_target", 16),
         (ZONE, "limits.vanished_per_zone", 64),
         (ZONE, "forget_after", 86400.0),
+        (ZONE, "web.probe_allow", ()),
+        (ZONE, "web.probe_only", False),
         (ZONE, "hosts", ()),
         (ZONE, "clients", ()),
         (ZONE, "zones", (Zone(name="contoso.com"),)),
@@ -102,6 +119,22 @@ def value_of(config: Config, path: str) -> object:
             ZONE + "probe: {networks: [10.0.0.0/8, 10.1.2.3, '2001:DB8::/32']}",
             "probe.networks",
             (ip_network("10.0.0.0/8"), ip_network("10.1.2.3/32"), ip_network("2001:db8::/32")),
+        ),
+        (ZONE + "web: {probe_only: true}", "web.probe_only", True),
+        ("hosts: [kms.contoso.com]\nweb: {probe_only: true}", "web.probe_only", True),
+        ("web: {probe_allow: [contoso.com]}", "zones", ()),
+        ("web: {probe_allow: [contoso.com], probe_only: true}", "web.probe_only", True),
+        (
+            "web: {probe_allow: [Contoso.COM., münchen.test, 10.0.0.0/8, 10.1.2.3, '2001:DB8::/32', '::1']}",
+            "web.probe_allow",
+            (
+                "contoso.com",
+                "xn--mnchen-3ya.test",
+                ip_network("10.0.0.0/8"),
+                ip_network("10.1.2.3/32"),
+                ip_network("2001:db8::/32"),
+                ip_network("::1/128"),
+            ),
         ),
         (
             ZONE + "dns: {servers: [authoritative, 10.0.0.10, '10.0.0.10:5353', 2001:DB8::53]}",
@@ -199,6 +232,27 @@ def test_good(text: str, path: str, expected: object) -> None:
         ("- name: contoso.com", ["must be a mapping"]),
         ("{}", [NOTHING]),
         ("zones: []\nhosts: []\nclients: []", [NOTHING]),
+        ("web: {probe_allow: []}", [NOTHING]),
+        ("web: {probe_only: true}", [NOTHING]),
+        ("web:", [NOTHING, "line 1: web: must be a mapping"]),
+        (
+            "clients: [{name: x, suffixes: [a.b]}]\nweb: {probe_only: true}",
+            [f"line 2: web.probe_only: {ONLY_CLIENTS}"],
+        ),
+        (
+            f"web:\n  probe_onyl: true\n  probe_allow: [{', '.join(BAD_ALLOW)}]",
+            [
+                "line 2: web.probe_onyl: unknown key, did you mean probe_only?",
+                "line 3: web.probe_allow[0]: '1.2.3.4/8' has bits after the prefix, did you mean 1.0.0.0/8?",
+                "line 3: web.probe_allow[1]: has an empty label",
+                f"line 3: web.probe_allow[2]: {ENDS_IN_NUMBER}",
+                "line 3: web.probe_allow[3]: has a label with characters that host names may not have: 'a b'",
+                "line 3: web.probe_allow[4]: has a label with characters that host names may not have: '*'",
+                "line 3: web.probe_allow[8]: must be text: put it in quotes",
+                "line 3: web.probe_allow[6]: is the same as web.probe_allow[5] on line 3",
+                "line 3: web.probe_allow[9]: is the same as web.probe_allow[7] on line 3",
+            ],
+        ),
         (b"\n\nzones: \xff", ["line 3: is not UTF-8 text"]),
         (b"\nzones: \x07", ["line 2: holds the control character 7"]),
         (b"#" * (4 * 2**20 + 1), ["is larger than 4 MiB"]),
@@ -246,7 +300,6 @@ def test_good(text: str, path: str, expected: object) -> None:
         (ZONE + "dns:\n  server: [system]", ["line 3: dns.server: unknown key, did you mean servers?"]),
         (ZONE + "xyzzy: 1", ["line 2: xyzzy: unknown key"]),
         (ZONE + '"a.b": 1', ["line 2: ['a.b']: unknown key"]),
-        (ZONE + "web: {}", ["line 2: web: unknown key"]),
         (
             ZONE + "probe:\n  rpcbind: true",
             ["line 3: probe.rpcbind: unknown key, did you mean rpc_bind?"],
@@ -721,7 +774,7 @@ def test_sample_is_complete() -> None:
     schema = json_schema()
     sample = yaml.safe_load(SAMPLE)
     sections = {"Dns": [sample["dns"]], "Probe": [sample["probe"]], "Limits": [sample["limits"]]}
-    sections |= {"Zone": sample["zones"], "Client": sample["clients"]}
+    sections |= {"Zone": sample["zones"], "Client": sample["clients"], "Web": [sample["web"]]}
     assert set(sample) == set(schema["properties"])
     assert set(sections) == set(schema["$defs"])
     for name, definition in schema["$defs"].items():
@@ -740,7 +793,8 @@ def is_refused_or_valid(text: bytes) -> None:
     except ConfigError as error:
         reasons = str(error)
     else:
-        assert config.zones or config.hosts or config.clients
+        assert config.zones or config.hosts or config.clients or config.web.probe_allow
+        assert parse(dump(config).encode()) == config
         jsonschema.validate(yaml.safe_load(text.decode("utf-8-sig")), json_schema())
         return
     assert reasons.encode()
@@ -828,3 +882,112 @@ SECTIONS = {
 def test_any_structure(data: object) -> None:
     """Any data that YAML can write is either a configuration or refused with a ConfigError."""
     is_refused_or_valid(yaml.safe_dump(data, allow_unicode=True).encode())
+
+
+# --- What is running, as a file
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0s"),
+        (0.001, "1ms"),
+        (0.25, "250ms"),
+        (1.1, "1s100ms"),
+        (60.0, "1m"),
+        (90.0, "1m30s"),
+        (3600.0, "1h"),
+        (86400.0, "1d"),
+        (7 * 86400.0, "1w"),
+        (8 * 86400.0, "8d"),
+        (365 * 86400.0, "1y"),
+        (366 * 86400.0, "366d"),
+        (33019506.007, "382d4h5m6s7ms"),
+    ],
+)
+def test_show_duration(seconds: float, text: str) -> None:
+    """A duration is written as Prometheus writes it, and is read as the same again."""
+    assert show_duration(seconds) == text
+    assert parse_duration(text) == seconds
+
+
+def test_dump() -> None:
+    """What is running is shown as a file would say it, with every default, in the order of the sample."""
+    shown = yaml.safe_load(dump(parse(SAMPLE)))
+    assert list(shown) == list(yaml.safe_load(SAMPLE))
+    assert shown["interval"] == "1m"
+    assert shown["dns"] == {"servers": ["system"], "attempts": 2}
+    assert shown["web"] == {"probe_allow": [], "probe_only": False}
+    assert shown["zones"][0] == {"name": "contoso.com", "labels": {}}
+    assert shown["zones"][1]["dns_servers"] == ["10.0.0.10", "10.0.0.11"]
+    assert shown["hosts"] == ["kms-dr.contoso.com:1688", "10.1.2.3:1688", "[2001:db8::5]:1688"]
+
+
+def unique(items: st.SearchStrategy[str], *, least: int = 0) -> st.SearchStrategy[list[str]]:
+    """Draw a list in which nothing stands twice."""
+    return st.lists(items, min_size=least, max_size=3, unique=True)
+
+
+def lists_by_name(
+    items: st.SearchStrategy[dict[str, Any]], *, least: int = 0
+) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Draw a list in which no two items have the same name."""
+    return st.lists(items, min_size=least, max_size=3, unique_by=lambda item: str(item["name"]))
+
+
+NAMES = st.from_regex(r"[a-z][a-z0-9]{0,4}\.(test|kms)", fullmatch=True)
+ADDRESSES = st.ip_addresses(v=4, network="10.0.0.0/8").map(str)
+PORTED = st.tuples(ADDRESSES, st.integers(1, 65535)).map(lambda pair: f"{pair[0]}:{pair[1]}")
+V6 = st.sampled_from(["2001:db8::53", "[2001:db8::54]:5353", "fe80::1%eth0"])
+SERVERS = unique(st.sampled_from(["system", "authoritative"]) | ADDRESSES | PORTED | V6, least=1)
+TEXT = st.text(st.characters(codec="utf-8", categories=["L", "M", "N", "P", "S", "Zs"]), max_size=20)
+EXPECTED = unique(NAMES | NAMES.map(lambda name: f"{name}:1689"))
+NETWORKS = st.sampled_from(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"])
+ZONES = lists_by_name(
+    st.fixed_dictionaries(
+        {"name": NAMES, "labels": st.fixed_dictionaries({"site": TEXT})},
+        optional={"dns_servers": SERVERS, "expected": EXPECTED},
+    ),
+    least=1,
+)
+GOOD = st.fixed_dictionaries(
+    {"zones": ZONES},
+    optional={
+        "interval": st.integers(11_000, 10**12).map(lambda number: f"{number}ms"),
+        "timeout": st.integers(1, 10_000).map(lambda number: f"{number}ms"),
+        "forget_after": st.integers(0, 9 * 10**12).map(lambda number: f"{number}ms"),
+        "source_addresses": st.sampled_from([[], ["10.0.0.1"], ["2001:db8::1", "10.0.0.1"]]),
+        "dns": st.fixed_dictionaries({}, optional={"servers": SERVERS, "attempts": st.integers(1, 10)}),
+        "probe": st.fixed_dictionaries(
+            {},
+            optional={
+                "rpc_bind": st.booleans(),
+                "address_families": st.sampled_from([["ipv6"], ["ipv6", "ipv4"]]),
+                "networks": unique(NETWORKS),
+                "ports": st.sampled_from([[], [1688], [1, 65535]]),
+            },
+        ),
+        "web": st.fixed_dictionaries(
+            {}, optional={"probe_allow": unique(NAMES | NETWORKS), "probe_only": st.booleans()}
+        ),
+        "limits": st.fixed_dictionaries({}, optional={"vanished_per_zone": st.integers(0, 10_000)}),
+        "hosts": unique(NAMES | st.sampled_from(["10.1.2.3", "[2001:db8::5]:1689", "kms"])),
+        "clients": lists_by_name(
+            st.fixed_dictionaries(
+                {
+                    "name": st.from_regex(r"[!-~]( ?[!-~]){0,9}", fullmatch=True),
+                    "suffixes": unique(NAMES, least=1),
+                },
+                optional={"dns_servers": SERVERS},
+            ),
+        ),
+    },
+)
+
+
+@settings(UNHURRIED, max_examples=40)
+@given(GOOD)
+def test_what_is_dumped_is_read_as_the_same(data: object) -> None:
+    """Whatever configuration is running, its file is good, and says the same."""
+    config = parse(yaml.safe_dump(data, allow_unicode=True).encode())
+    assert parse(dump(config).encode()) == config

@@ -13,7 +13,7 @@ import pytest
 
 from exporter.config import Config, parse
 from exporter.model import DnsServer, Host, LookupStatus, ServerGroup
-from exporter.once import Form, Request, RequestError, check, look, narrow
+from exporter.once import Form, Request, RequestError, asked_for, check, look
 from exporter.reload import file_source
 from exporter.report import Status
 from tests.services import LOOPBACK, Lab, srv, zone_file
@@ -76,7 +76,7 @@ def servers_of(config: Config, zone: str) -> list[str]:
 
 def test_everything() -> None:
     """Without a NAME, all that is configured is asked for."""
-    narrowed, wanted = narrow(config(), Request())
+    narrowed, wanted = asked_for(config(), Request())
     assert narrowed == config()
     assert wanted == set(HOSTS)
 
@@ -113,7 +113,7 @@ def test_everything() -> None:
 )
 def test_names(names: Sequence[str], zones: Sequence[str], wanted: Sequence[Host]) -> None:
     """A NAME is a zone or a static host, once; the other static hosts stay as witnesses, clients do not."""
-    narrowed, hosts = narrow(config(), Request(names=names))
+    narrowed, hosts = asked_for(config(), Request(names=names))
     assert [zone.name for zone in narrowed.zones] == zones
     assert hosts == set(wanted)
     assert len(narrowed.hosts) == len(set(narrowed.hosts))
@@ -123,7 +123,7 @@ def test_names(names: Sequence[str], zones: Sequence[str], wanted: Sequence[Host
 
 def test_what_is_configured_holds_for_a_name() -> None:
     """A zone that is asked for keeps its DNS servers, what it expects, and all that holds for every zone."""
-    narrowed, _ = narrow(config(), Request(names=["emea.contoso.test"]))
+    narrowed, _ = asked_for(config(), Request(names=["emea.contoso.test"]))
     assert narrowed.zones == (config().zones[1],)
     for key in ("dns", "probe", "interval", "timeout", "limits"):
         assert getattr(narrowed, key) == getattr(config(), key)
@@ -131,14 +131,14 @@ def test_what_is_configured_holds_for_a_name() -> None:
 
 def test_what_is_not_configured_has_defaults() -> None:
     """A zone that is not in the configuration is looked up at the usual servers, and expects nothing."""
-    narrowed, _ = narrow(config(), Request(names=["fabrikam.test"]))
+    narrowed, _ = asked_for(config(), Request(names=["fabrikam.test"]))
     assert servers_of(narrowed, "fabrikam.test") == ["192.0.2.53", "system"]
     assert narrowed.zones[0].expected is None
 
 
 def test_without_configuration() -> None:
     """Without a configuration, only what was asked for is there, at the servers of this machine."""
-    narrowed, hosts = narrow(Config(), Request(names=["contoso.test", "10.1.2.3"]))
+    narrowed, hosts = asked_for(Config(), Request(names=["contoso.test", "10.1.2.3"]))
     assert servers_of(narrowed, "contoso.test") == ["system"]
     assert narrowed.hosts == (IPV4,)
     assert hosts == {IPV4}
@@ -157,7 +157,7 @@ def test_without_configuration() -> None:
 @pytest.mark.parametrize("names", [[], ["contoso.test", "emea.contoso.test"]])
 def test_dns_servers(names: Sequence[str], given: Sequence[str], expected: Sequence[str]) -> None:
     """DNS servers that are given stand in for those of every zone, host and client, each once."""
-    narrowed, _ = narrow(config(), Request(names=names, dns_servers=given))
+    narrowed, _ = asked_for(config(), Request(names=names, dns_servers=given))
     assert servers_of(narrowed, "contoso.test") == expected
     assert servers_of(narrowed, "emea.contoso.test") == expected
     assert len(narrowed.dns.servers) == len(expected)
@@ -173,7 +173,7 @@ def test_dns_servers(names: Sequence[str], given: Sequence[str], expected: Seque
 
 def test_dns_server_as_a_value() -> None:
     """A DNS server that is given is read as in the configuration."""
-    narrowed, _ = narrow(Config(), Request(names=["contoso.test"], dns_servers=["192.0.2.1:5353"]))
+    narrowed, _ = asked_for(Config(), Request(names=["contoso.test"], dns_servers=["192.0.2.1:5353"]))
     assert narrowed.dns.servers == (DnsServer(address="192.0.2.1", port=5353),)
 
 
@@ -182,7 +182,7 @@ def test_dns_server_as_a_value() -> None:
 )
 def test_timeout(given: str | None, seconds: float) -> None:
     """A timeout that is given stands in for the one of the configuration."""
-    narrowed, _ = narrow(config(), Request(timeout=given))
+    narrowed, _ = asked_for(config(), Request(timeout=given))
     assert narrowed.timeout == seconds
     assert narrowed.interval == config().interval
 
@@ -190,7 +190,7 @@ def test_timeout(given: str | None, seconds: float) -> None:
 def test_the_configuration_itself_stays() -> None:
     """Narrowing makes a new configuration."""
     before = config()
-    narrow(before, Request(names=["10.9.9.9"], dns_servers=["192.0.2.1"], timeout="1s"))
+    asked_for(before, Request(names=["10.9.9.9"], dns_servers=["192.0.2.1"], timeout="1s"))
     assert before == config()
 
 
@@ -228,7 +228,7 @@ def test_the_configuration_itself_stays() -> None:
 def test_what_cannot_be_done(request_: Request, complaint: str) -> None:
     """What makes no sense is told in a line that quotes it."""
     with pytest.raises(RequestError) as refused:
-        narrow(config(), request_)
+        asked_for(config(), request_)
     assert str(refused.value).startswith(complaint)
     assert len(str(refused.value).splitlines()) == 1
 

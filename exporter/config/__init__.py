@@ -10,12 +10,14 @@ files, and it does not decide when to load one. `yaml` is imported nowhere else.
 | values | text → single values |
 | schema | the typed configuration |
 | validation | plain data → typed configuration, or all its problems |
+| dump | typed configuration → YAML |
 """
 
 from collections.abc import Iterable
 
+from exporter.config.dump import dump
 from exporter.config.problems import ConfigError, Problem
-from exporter.config.schema import Client, Config, Dns, Limits, Probe, Zone, json_schema
+from exporter.config.schema import Client, Config, Dns, Limits, Probe, Web, Zone, json_schema
 from exporter.config.source import Document, read
 from exporter.config.validation import load
 from exporter.config.values import parse_duration, parse_host, parse_server, parse_zone
@@ -28,8 +30,10 @@ __all__ = [
     "Limits",
     "Probe",
     "Problem",
+    "Web",
     "Zone",
     "default",
+    "dump",
     "json_schema",
     "parse",
     "parse_duration",

@@ -78,6 +78,14 @@ _LABELS_SCHEMA: dict[str, Any] = {
     "additionalProperties": {"type": "string"},
 }
 
+_WATCHED: list[Any] = [
+    *({"required": [key]} for key in ("zones", "hosts", "clients")),
+    {
+        "required": ["web"],
+        "properties": {"web": {"required": ["probe_allow"], "properties": {"probe_allow": {"minItems": 1}}}},
+    },
+]
+
 Interval = Annotated[float, _duration(1, "must be at least 1s"), _DURATION_SCHEMA]
 Timeout = Annotated[float, _duration(0.001, "must be longer than 0s"), _DURATION_SCHEMA]
 Duration = Annotated[float, _duration(0, "must not be negative"), _DURATION_SCHEMA]
@@ -92,6 +100,11 @@ Network = Annotated[
     values.IPNetwork,
     _text(values.parse_network),
     _string(values.NETWORK_PATTERN, "10.0.0.0/8", "2001:db8::/32"),
+]
+Allowed = Annotated[
+    str | values.IPNetwork,
+    _text(values.parse_allowed),
+    _string(values.ALLOWED_PATTERN, "contoso.com", "10.0.0.0/8", "2001:db8::/32"),
 ]
 AddressFamily = Annotated[
     Family, _text(values.parse_family), WithJsonSchema({"type": "string", "enum": list(map(str, Family))})
@@ -176,6 +189,21 @@ class Limits(_Section):
     )
 
 
+class Web(_Section):
+    """What the HTTP pages do."""
+
+    probe_allow: tuple[Allowed, ...] = Field(
+        default=(),
+        description="What /probe may look at besides the zones, hosts and DNS servers that are configured: a"
+        " domain allows itself and all below it, a network the hosts and DNS servers in it.",
+        json_schema_extra={"uniqueItems": True},
+    )
+    probe_only: bool = Field(
+        default=False,
+        description="Check nothing on a timer: zones and hosts are looked at only when /probe asks.",
+    )
+
+
 class Zone(_Section):
     """A DNS domain in which clients look up KMS hosts."""
 
@@ -221,7 +249,7 @@ class Config(_Section):
 
     model_config = ConfigDict(
         title="kms-exporter configuration",
-        json_schema_extra={"anyOf": [{"required": [key]} for key in ("zones", "hosts", "clients")]},
+        json_schema_extra={"anyOf": _WATCHED},
     )
 
     interval: Interval = Field(
@@ -242,6 +270,7 @@ class Config(_Section):
     )
     dns: Dns = Field(default_factory=Dns)
     probe: Probe = Field(default_factory=Probe)
+    web: Web = Field(default_factory=Web)
     limits: Limits = Field(default_factory=Limits)
     forget_after: Duration = Field(
         default="24h",

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from exporter.config import values
 from exporter.config.problems import ConfigError, Path, Problem, show, show_path
-from exporter.config.schema import Client, Config, Dns, Limits, Probe, Zone
+from exporter.config.schema import Client, Config, Dns, Limits, Probe, Web, Zone
 from exporter.config.source import Document
 from exporter.model import Family, family_of
 
@@ -34,6 +34,7 @@ _SECTIONS: Mapping[Path, type[BaseModel]] = {
     (): Config,
     ("dns",): Dns,
     ("probe",): Probe,
+    ("web",): Web,
     ("limits",): Limits,
     ("zones", "*"): Zone,
     ("clients", "*"): Client,
@@ -43,6 +44,7 @@ _SETS: Mapping[Path, Callable[[str], Hashable]] = {
     ("probe", "address_families"): values.parse_family,
     ("probe", "networks"): values.parse_network,
     ("probe", "ports"): int,
+    ("web", "probe_allow"): values.parse_allowed,
     ("hosts",): values.parse_host,
     ("zones", "*", "dns_servers"): values.parse_server,
     ("zones", "*", "expected"): values.parse_expected,
@@ -67,8 +69,7 @@ def load(document: Document) -> Config:
     try:
         config = Config.model_validate(document.data)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        problems += [_translate(each, document) for each in details if each["loc"] not in document.broken]
+        problems += translate(error, document, _SECTIONS)
     problems += [
         Problem(line=document.line(path), path=show_path(path), message=message)
         for path, message in _cross_check(document)
@@ -78,19 +79,27 @@ def load(document: Document) -> Config:
     return config
 
 
-def _translate(error: ErrorDetails, document: Document) -> Problem:
+def translate(
+    error: ValidationError, document: Document, sections: Mapping[Path, type[BaseModel]]
+) -> list[Problem]:
+    """Say what pydantic found in the words of this project, save for what YAML alone has shown already."""
+    details = error.errors(include_url=False, include_input=False)
+    return [_translate(each, document, sections) for each in details if each["loc"] not in document.broken]
+
+
+def _translate(error: ErrorDetails, document: Document, sections: Mapping[Path, type[BaseModel]]) -> Problem:
     path = error["loc"]
     if path[-1:] == ("[key]",) and path not in document.lines:
         path = path[:-1]  # how pydantic says that it means a key, not its value
     template = _MESSAGES.get(error["type"])
     message = template.format_map(error.get("ctx", {})) if template else error["msg"]
     if error["type"] == "extra_forbidden":
-        message += _suggestion(path)
+        message += _suggestion(path, sections)
     return Problem(line=document.line(path), path=show_path(path), message=message)
 
 
-def _suggestion(path: Path) -> str:
-    section = _SECTIONS.get(tuple("*" if isinstance(step, int) else step for step in path[:-1]))
+def _suggestion(path: Path, sections: Mapping[Path, type[BaseModel]]) -> str:
+    section = sections.get(tuple("*" if isinstance(step, int) else step for step in path[:-1]))
     key = str(path[-1])
     if section is None or len(key) > _LONGEST_TYPO:
         return ""
@@ -101,8 +110,7 @@ def _suggestion(path: Path) -> str:
 def _cross_check(document: Document) -> Iterator[tuple[Path, str]]:
     if not isinstance(document.data, dict):
         return
-    if all(document.data.get(key, ()) == () for key in _WATCHED):
-        yield (), "there is nothing to watch: give zones, hosts or clients"
+    yield from _nothing_to_watch(document.data)
     yield from _timeout(document.data)
     yield from _repeated(document, _items(document, "source_addresses"), _family, _ONE_EACH)
     for pattern, parse in _SETS.items():
@@ -112,6 +120,18 @@ def _cross_check(document: Document) -> Iterator[tuple[Path, str]]:
         yield from _repeated(document, _names(document, key), parse)
     yield from _label_keys(document, _items(document, "zones"))
     yield from _too_many_expected(document)
+
+
+def _nothing_to_watch(data: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
+    section = data.get("web")
+    web = section if isinstance(section, dict) else {}
+    if web.get("probe_allow", ()) != ():
+        return
+    given = {key for key in _WATCHED if data.get(key, ()) != ()}
+    if not given:
+        yield (), "there is nothing to watch: give zones, hosts or clients, or web.probe_allow"
+    elif given == {"clients"} and web.get("probe_only") is True:
+        yield ("web", "probe_only"), "leaves nothing to look at: clients are checked only on a timer"
 
 
 def _timeout(data: Mapping[str, object]) -> Iterator[tuple[Path, str]]:

@@ -23,6 +23,7 @@ _UNITS_MS = {
     "s": 1000,
     "ms": 1,
 }
+_WHOLE = frozenset({"y", "w"})
 _DURATION = "".join(f"(?:([0-9]+){unit})?" for unit in _UNITS_MS)
 DURATION_PATTERN = f"^(0|(?=.){_DURATION.replace('?:([0-9]+)', '[0-9]+')})$"
 _MAX_DURATION_MS = 2**63 / 1e6
@@ -32,6 +33,7 @@ ADDRESS_PATTERN = r"^[0-9A-Fa-f.:]+(%[0-9A-Za-z._-]+)?$"
 SERVER_PATTERN = r"^(system|authoritative|\[?[0-9A-Fa-f.:]+(%[0-9A-Za-z._-]+)?\]?(:[0-9]{1,5})?)$"
 EXPECTED_PATTERN = r"^(?![0-9.]+(:|$))[^\s:]+(:[0-9]{1,5})?$"
 NETWORK_PATTERN = r"^[0-9A-Fa-f.:]+(/[0-9.]+)?$"
+ALLOWED_PATTERN = r"^([^\s:/]+|[0-9A-Fa-f.:]+(/[0-9.]+)?)$"
 LABEL_PATTERN = "^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$"
 CLIENT_PATTERN = r"^\S(.*\S)?$"
 MAX_CLIENT = 100
@@ -92,6 +94,17 @@ def parse_duration(value: object) -> float:
 
 def _is_duration(text: str) -> bool:
     return text == "0" or (text != "" and re.fullmatch(_DURATION, text) is not None)
+
+
+def show_duration(seconds: float) -> str:
+    """Write a duration as Prometheus does: years and weeks only where nothing is left over."""
+    milliseconds = round(seconds * 1000)
+    text = ""
+    for unit, size in _UNITS_MS.items():
+        if milliseconds >= size and not (unit in _WHOLE and milliseconds % size):
+            text += f"{milliseconds // size}{unit}"
+            milliseconds %= size
+    return text or "0s"
 
 
 def parse_address(text: str) -> str:
@@ -189,6 +202,11 @@ def parse_network(text: str) -> IPNetwork:
         msg = f"{show(text)} has bits after the prefix, did you mean {network}?"
         raise ValueError(msg)
     return network
+
+
+def parse_allowed(text: str) -> str | IPNetwork:
+    """Read what may be looked at on demand: a zone, which stands for those below it too, or a network."""
+    return parse_network(text) if "/" in text or is_address(text) else parse_zone(text)
 
 
 def parse_family(text: str) -> Family:

@@ -11,11 +11,12 @@ from exporter.state import ExporterView, Snapshot
 
 def own_families(snapshot: Snapshot, build: BuildInfo) -> Iterator[Metric]:
     """Show the checks and the health of the exporter."""
-    yield from _checks(snapshot)
+    yield from check_families(snapshot)
     yield from _exporter(snapshot.exporter, build)
 
 
-def _checks(snapshot: Snapshot) -> Iterator[Metric]:
+def check_families(snapshot: Snapshot) -> Iterator[Metric]:
+    """Show when checks were made, how long they took, and what they left out."""
     zones = [zone for zone in snapshot.zones if zone.last_check is not None]
     yield gauge(
         "kms_exporter_last_check_timestamp_seconds",

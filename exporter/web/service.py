@@ -1,9 +1,11 @@
-"""The pages for those who run the exporter: health, readiness, reload."""
+"""The pages for those who run the exporter: health, readiness, reload, configuration."""
 
 from http import HTTPStatus
 
 from aiohttp import web
 
+from exporter.config import dump
+from exporter.threads import run_aside
 from exporter.web.backend import Backend
 
 
@@ -20,6 +22,7 @@ class ServicePages:
             web.get(route("/-/healthy"), self._healthy),
             web.get(route("/-/ready"), self._ready),
             web.post(route("/-/reload"), self._reload),
+            web.get(route("/config"), self._config),
         ]
 
     async def _healthy(self, _request: web.Request) -> web.Response:
@@ -31,6 +34,11 @@ class ServicePages:
         return web.Response(
             status=HTTPStatus.SERVICE_UNAVAILABLE, text="Not every zone has been checked yet.\n"
         )
+
+    async def _config(self, _request: web.Request) -> web.Response:
+        """Show the running configuration with its defaults: as text, for a browser would download YAML."""
+        config = self._backend.config()
+        return web.Response(text=await run_aside(lambda: dump(config)))
 
     async def _reload(self, _request: web.Request) -> web.Response:
         problems = await self._backend.reload()
