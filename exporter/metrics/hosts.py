@@ -1,12 +1,11 @@
 """Families about hosts: their addresses, their endpoints, and whether they are up."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client.core import Metric
 
 from exporter.metrics.family import ENDPOINT, HOST, TARGET_SERVER, ZONE, Sample, counter, gauge
-from exporter.model import NOT_AVAILABLE, Endpoint, Host, TargetLookup
+from exporter.model import NOT_AVAILABLE, Endpoint, TargetLookup
 from exporter.state import EndpointView, Snapshot
 
 
@@ -95,26 +94,17 @@ def _endpoint_labels(endpoint: Endpoint) -> tuple[str, str, str]:
 
 
 def _hosts(snapshot: Snapshot, *, note: str) -> Iterator[Metric]:
-    up: defaultdict[Host, bool] = defaultdict(bool)
-    for view in snapshot.endpoints:
-        up[view.endpoint.host] |= view.last.up
+    up = snapshot.hosts_up()
     published = {
         zone.zone: [host for host in zone.published if host.target != NOT_AVAILABLE]
         for zone in snapshot.zones
         if zone.published is not None
     }
-    without_address = {lookup.target for _, lookup in snapshot.targets}.difference(
-        lookup.target for _, lookup in snapshot.targets if lookup.probed
-    )
     yield gauge(
         "kms_host_up",
         f"1 when an endpoint of the host is up; 0 also when it has no address.{note}",
         HOST,
-        (
-            ((host.target, str(host.port)), float(up.get(host, False)))
-            for host in snapshot.hosts
-            if host in up or host.target in without_address
-        ),
+        (((host.target, str(host.port)), up[host]) for host in snapshot.hosts if host in up),
     )
     yield gauge(
         "kms_zone_hosts",
@@ -126,5 +116,5 @@ def _hosts(snapshot: Snapshot, *, note: str) -> Iterator[Metric]:
         "kms_zone_hosts_up",
         "Those of kms_zone_hosts that are up.",
         ZONE,
-        (((zone,), sum(up[host] for host in hosts)) for zone, hosts in published.items()),
+        (((zone,), sum(up.get(host, False) for host in hosts)) for zone, hosts in published.items()),
     )

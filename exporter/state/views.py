@@ -170,3 +170,12 @@ class Snapshot:
     rpc_bind: bool = True
     lookup_durations: tuple[tuple[str, Histogram], ...] = ()
     exporter: ExporterView = field(default_factory=ExporterView)
+
+    def hosts_up(self) -> Mapping[Host, bool]:
+        """Tell of each host with a result whether an endpoint of it is up; one without an address is not."""
+        up: dict[Host, bool] = {}
+        for view in self.endpoints:
+            up[view.endpoint.host] = up.get(view.endpoint.host, False) or view.last.up
+        with_address = {lookup.target for _, lookup in self.targets if lookup.probed}
+        without = {lookup.target for _, lookup in self.targets} - with_address
+        return {host: False for host in self.hosts if host.target in without} | up

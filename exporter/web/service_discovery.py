@@ -57,7 +57,7 @@ def target_groups(snapshot: Snapshot) -> tuple[TargetGroup, ...]:
     Zones and static hosts keep their order, hosts of a zone are sorted. A name that has bytes which no host
     name has, shown as `\DDD`, is left out: it is no address of anything.
     """
-    up = _up(snapshot)
+    up = snapshot.hosts_up()
     return tuple(
         TargetGroup(target=host_port(seen.host.target, seen.host.port), labels=_labels(seen, up))
         for seen in _seen(snapshot)
@@ -98,16 +98,6 @@ def _preferred(zone: ZoneView) -> Mapping[Host, Record]:
         record.host: record
         for record in sorted(records, key=lambda record: (record.priority, -record.weight), reverse=True)
     }
-
-
-def _up(snapshot: Snapshot) -> Mapping[Host, bool]:
-    """Tell of each host that has a result whether an address of it is up, as `kms_host_up` does."""
-    up: dict[Host, bool] = {}
-    for view in snapshot.endpoints:
-        up[view.endpoint.host] = up.get(view.endpoint.host, False) or view.last.up
-    with_address = {lookup.target for _, lookup in snapshot.targets if lookup.probed}
-    without = {lookup.target for _, lookup in snapshot.targets} - with_address
-    return {host: False for host in snapshot.hosts if host.target in without} | up
 
 
 def _labels(seen: _Seen, up: Mapping[Host, bool]) -> Mapping[str, str]:
