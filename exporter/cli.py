@@ -19,6 +19,7 @@ from exporter.logs import LogFormat, LogLevel, configure_logging
 
 if TYPE_CHECKING:
     from exporter.app import WebSettings
+    from exporter.config import Config
     from exporter.reload import Source
 
 DEFAULT_LISTEN_ADDRESS = ":11688"
@@ -69,7 +70,7 @@ def _parser() -> _Parser:
         "--config.check",
         dest="config_check",
         action="store_true",
-        help="only validate the configuration; exit status 0 or 1",
+        help="only validate the configuration, and that of --web.config.file; exit status 0 or 1",
     )
     _add_service_flags(run)
     run.set_defaults(command=_run, parser=run)
@@ -92,6 +93,9 @@ def _parser() -> _Parser:
         description="Validate a configuration file; every problem is shown with its line and key path. Exit "
         "status 0 when it is valid, 1 when not.",
         allow_abbrev=False,
+    )
+    _add_web_config_flag(
+        check_config, "web configuration file to validate as well, and the files that it names"
     )
     check_config.add_argument("config_file", type=Path, metavar="F", help="configuration file")
     check_config.set_defaults(command=_check_config, parser=check_config)
@@ -135,7 +139,14 @@ def _add_check(commands: "argparse._SubParsersAction[_Parser]") -> None:
     check.set_defaults(command=_check, parser=check)
 
 
+def _add_web_config_flag(parser: argparse.ArgumentParser, purpose: str) -> None:
+    parser.add_argument("--web.config.file", dest="web_config_file", type=Path, metavar="W", help=purpose)
+
+
 def _add_service_flags(parser: argparse.ArgumentParser) -> None:
+    _add_web_config_flag(
+        parser, "web configuration file, in the format of Prometheus' exporter-toolkit: TLS, users, headers"
+    )
     parser.add_argument(
         "--web.listen-address",
         dest="listen_addresses",
@@ -190,7 +201,7 @@ def _version() -> str:
 
 def _run(options: argparse.Namespace) -> int:
     if options.config_check:
-        return _check_source(_source(options.config_file))
+        return _check_config(options)
     from exporter.app import serve  # noqa: PLC0415
 
     return _serve(options, lambda web: serve(_source(options.config_file), web))
@@ -221,10 +232,11 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    return _check_source(_source(options.config_file))
+    status = _check_source(_source(options.config_file))
+    return status if options.web_config_file is None else max(status, _check_web(options.web_config_file))
 
 
-def _source(path: Path | None) -> "Source":
+def _source(path: Path | None) -> "Source[Config]":
     from exporter.reload import file_source, system_source  # noqa: PLC0415
 
     if path is None:
@@ -232,7 +244,7 @@ def _source(path: Path | None) -> "Source":
     return file_source(path)
 
 
-def _check_source(source: "Source") -> int:
+def _check_source(source: "Source[Config]") -> int:
     from exporter.config import ConfigError  # noqa: PLC0415
     from exporter.reload import load_source  # noqa: PLC0415
 
@@ -242,6 +254,23 @@ def _check_source(source: "Source") -> int:
         sys.stderr.writelines(f"{source.name}: {problem}\n" for problem in error.problems)
         return _INVALID
     sys.stdout.write(f"{source.name}: valid, zones: {len(config.zones)}, hosts: {len(config.hosts)}\n")
+    return _OK
+
+
+def _check_web(path: Path) -> int:
+    from exporter.app import web_source  # noqa: PLC0415
+    from exporter.config import ConfigError  # noqa: PLC0415
+    from exporter.reload import load_source  # noqa: PLC0415
+
+    try:
+        setup = load_source(web_source(path))
+    except ConfigError as error:
+        sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
+        return _INVALID
+    warnings = setup.tls.warnings if setup.tls else ()
+    sys.stderr.writelines(f"{path}: warning: {warning}\n" for warning in warnings)
+    tls, users = "on" if setup.tls else "off", len(setup.config.basic_auth_users)
+    sys.stdout.write(f"{path}: valid, TLS: {tls}, users: {users}\n")
     return _OK
 
 
@@ -272,4 +301,4 @@ def _web_settings(options: argparse.Namespace) -> "WebSettings":
     except ValueError as error:
         options.parser.error(str(error))
     addresses = options.listen_addresses or [_listen_address(DEFAULT_LISTEN_ADDRESS)]
-    return WebSettings(addresses=addresses, paths=paths)
+    return WebSettings(addresses=addresses, paths=paths, config_file=options.web_config_file)

@@ -1,20 +1,23 @@
 """When to load the configuration again, and keeping the last good one.
 
-A bad file is refused whole: the running configuration stays, and the failure shows in the metrics, the log
-and the HTTP answer. Knows neither how a configuration is parsed nor what is done with it.
+A bad file is refused whole: what was loaded from it before stays, and the failure shows in the metrics, the
+log and the HTTP answer. Where there are two files, each stands for itself; one outcome is shown for both.
+Knows neither how a configuration is parsed nor what is done with it.
 """
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import functools
 import hashlib
 import socket
 import stat
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -27,26 +30,45 @@ log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 5.0
 
+T = TypeVar("T")
+
+
+def _nothing_beside(_content: bytes) -> bytes:
+    return b""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where the configuration comes from: `read` gives its bytes, `load` makes a configuration of them.
+class Source(Generic[T]):
+    """Where a configuration comes from: `read` gives its bytes, `load` makes a configuration of them.
 
-    `read` raises OSError, `load` ConfigError.
+    `read` raises OSError, `load` ConfigError. `read_beside` gives what changes with the other files that the
+    bytes name. `shown_as` goes in front of problems where they stand beside those of another source.
     """
 
     name: str
     read: Callable[[], bytes]
-    load: Callable[[bytes], Config] = parse
+    load: Callable[[bytes], T]
+    read_beside: Callable[[bytes], bytes] = _nothing_beside
+    shown_as: str = ""
 
 
-def load_source(source: Source) -> Config:
+def load_source(source: Source[T]) -> T:
     """Load a configuration; raises ConfigError, also when the source cannot be read."""
+    with _located(source):
+        try:
+            content = source.read()
+        except OSError as error:
+            raise _cannot_be_read(error) from error
+        return source.load(content)
+
+
+@contextlib.contextmanager
+def _located(source: Source[Any]) -> Iterator[None]:
     try:
-        content = source.read()
-    except OSError as error:
-        raise _cannot_be_read(error) from error
-    return source.load(content)
+        yield
+    except ConfigError as error:
+        problems = [dataclasses.replace(problem, file=source.shown_as) for problem in error.problems]
+        raise ConfigError(problems) from error
 
 
 def _cannot_be_read(error: OSError) -> ConfigError:
@@ -54,19 +76,19 @@ def _cannot_be_read(error: OSError) -> ConfigError:
     return ConfigError((Problem(line=None, path="", message=message),))
 
 
-def file_source(path: Path) -> Source:
+def file_source(path: Path) -> Source[Config]:
     """Take the configuration from a file."""
-    return Source(name=str(path), read=functools.partial(_read_file, path))
+    return Source(name=str(path), read=functools.partial(read_file, path), load=parse)
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """Read a file that can be read again and again; a pipe would keep the reader waiting for ever."""
     if stat.S_ISFIFO(path.stat().st_mode):
         raise OSError(errno.EINVAL, "is a pipe, not a file")
     return path.read_bytes()
 
 
-def system_source() -> Source:
+def system_source() -> Source[Config]:
     """Take the configuration from this machine: its search suffixes are the zones, its servers are asked."""
     return Source(name=str(RESOLV_CONF), read=RESOLV_CONF.read_bytes, load=_system_config)
 
@@ -80,75 +102,95 @@ def _system_config(content: bytes) -> Config:
     return default(system.search)
 
 
-class Loader:
-    """Loads the configuration, and takes note of how that went."""
+class Loader(Generic[T]):
+    """Loads a configuration, and takes note of how that went.
 
-    def __init__(self, source: Source, state: State) -> None:
+    `refused` are the names of the sources that were refused last: it is shared by loaders whose outcome is
+    shown as one.
+    """
+
+    def __init__(self, source: Source[T], state: State, refused: set[str] | None = None) -> None:
         self.source = source
         self._state = state
+        self._refused = set() if refused is None else refused
         self._last_seen = ""
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
         """Take note of whether the configuration was loaded, and taken over, without an error."""
-        successful = False
+        self._refused.add(self.source.name)
         try:
             yield
-            successful = True
+            self._refused.discard(self.source.name)
             log.info("configuration loaded", source=self.source.name)
         except ConfigError as error:
             problems = "; ".join(map(str, error.problems))
             log.error("configuration refused", source=self.source.name, problems=problems)  # noqa: TRY400 (no bug of ours)
             raise
         finally:
-            self._state.record_reload(successful=successful, at=time.time())
+            self._state.record_reload(successful=not self._refused, at=time.time())
 
-    def load(self) -> Config:
+    def load(self) -> T:
         """Load the configuration now; raises ConfigError, also when the source cannot be read."""
-        try:
-            content = self.source.read()
-        except OSError as error:
-            self._last_seen = _unreadable(error)
-            raise _cannot_be_read(error) from error
-        self._last_seen = _checksum(content)
-        return self.source.load(content)
+        with _located(self.source):
+            try:
+                content = self.source.read()
+            except OSError as error:
+                self._last_seen = _unreadable(error)
+                raise _cannot_be_read(error) from error
+            self._last_seen = self._checksum(content)
+            return self.source.load(content)
 
     def has_changed(self) -> bool:
         """Tell whether the source holds something else than when it was last loaded."""
         try:
-            return _checksum(self.source.read()) != self._last_seen
+            return self._checksum(self.source.read()) != self._last_seen
         except OSError as error:
             return _unreadable(error) != self._last_seen
+
+    def _checksum(self, content: bytes) -> str:
+        return hashlib.sha256(content + self.source.read_beside(content)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part(Generic[T]):
+    """A configuration that can change while the program runs: how to load it, and what to do with it."""
+
+    loader: Loader[T]
+    apply: Callable[[T], Awaitable[None]]
 
 
 class Reloader:
     """Loads the configuration again when told or when it has changed, and hands a good one to `apply`.
 
-    `requested` is set to ask for a reload soon; any number of requests before it are one.
+    `requested` is set to ask for a reload soon; any number of requests before it are one. What is `beside`
+    the configuration is loaded along with it.
     """
 
     def __init__(
         self,
-        loader: Loader,
+        loader: Loader[Config],
         state: State,
         apply: Callable[[Config], Awaitable[None]],
         requested: asyncio.Event,
+        beside: Sequence[Part[Any]] = (),
     ) -> None:
-        self._loader = loader
+        self._parts: tuple[Part[Any], ...] = (Part(loader=loader, apply=apply), *beside)
         self._state = state
-        self._apply = apply
         self._busy = asyncio.Lock()
         self._requested = requested
 
     async def reload(self) -> tuple[Problem, ...]:
         """Load the configuration now; the problems say why it was refused, none that it was taken over."""
+        problems: list[Problem] = []
         async with self._busy:
-            try:
-                with self._loader.noted():
-                    await self._apply(await run_aside(self._loader.load))  # a large file takes long to read
-            except ConfigError as error:
-                return error.problems
-            return ()
+            for part in self._parts:
+                try:
+                    with part.loader.noted():
+                        await part.apply(await run_aside(part.loader.load))  # a large file takes long to read
+                except ConfigError as error:
+                    problems += error.problems
+        return tuple(problems)
 
     async def run(self) -> None:
         """Reload on request and whenever the content of the source has changed."""
@@ -159,7 +201,7 @@ class Reloader:
                     await self.reload()
             except Exception:
                 self._state.count_internal_error()
-                log.exception("internal error", source=self._loader.source.name)
+                log.exception("internal error", during="reload")
 
     async def _is_due(self) -> bool:
         """Wait for a request, but no longer than until it is time to look at the source again."""
@@ -167,11 +209,7 @@ class Reloader:
             async with asyncio.timeout(POLL_SECONDS):
                 return await self._requested.wait()
         except TimeoutError:
-            return await run_aside(self._loader.has_changed)
-
-
-def _checksum(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+            return await run_aside(lambda: any(part.loader.has_changed() for part in self._parts))
 
 
 def _unreadable(error: OSError) -> str:

@@ -10,11 +10,13 @@ import re
 import socket
 from pathlib import Path
 
+import bcrypt
 import pytest
 
 import exporter
 from exporter.build import BuildInfo, read_build_info
 from exporter.cli import main
+from tests.certificates import Authority
 from tests.services import LOOPBACK, Lab, config, http_request, kms_exporter, need_ipv6
 
 GOOD = "zones:\n  - name: contoso.test\n  - name: fabrikam.test\nhosts: [kms-dr.contoso.test]\n"
@@ -75,6 +77,7 @@ def test_revision_outside_a_build() -> None:
                 "--config.file",
                 "--config.check",
                 "--web.listen-address",
+                "--web.config.file",
                 "--web.external-url",
                 "--web.route-prefix",
                 "--log.level",
@@ -82,8 +85,11 @@ def test_revision_outside_a_build() -> None:
                 ":11688",
             ],
         ),
-        (["check-config"], ["F", "line and key path"]),
-        (["demo"], ["--web.listen-address", "--log.level", "--log.format", "{logfmt,json}"]),
+        (["check-config"], ["F", "--web.config.file", "line and key path"]),
+        (
+            ["demo"],
+            ["--web.listen-address", "--web.config.file", "--log.level", "--log.format", "{logfmt,json}"],
+        ),
     ],
 )
 def test_help(
@@ -182,7 +188,79 @@ def test_check_of_an_unreadable_configuration(
     assert run(capsys, *command, str(path)) == (1, "", f"{path}: cannot be read: {message}\n")
 
 
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
+    """Write a web configuration with a certificate and a user."""
+    Authority("servers").issue("localhost").write(tmp_path, "server")
+    path = tmp_path / "web.yml"
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    path.write_text(
+        "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
+        f"basic_auth_users: {{alice: {hashed}}}\n"
+    )
+    return path
+
+
+def test_check_of_a_web_configuration(capsys: pytest.CaptureFixture[str], good: Path, locked: Path) -> None:
+    """With a web configuration both files are validated, each with a line of its own."""
+    flag = f"--web.config.file={locked}"
+    lines = f"{good}: valid, zones: 2, hosts: 1\n{locked}: valid, TLS: on, users: 1\n"
+    for command in (["check-config"], ["run", "--config.check", "--config.file"]):
+        assert run(capsys, *command, str(good), flag) == (0, lines, "")
+
+
+def test_check_of_an_expired_certificate(
+    capsys: pytest.CaptureFixture[str], good: Path, locked: Path
+) -> None:
+    """A certificate that has expired is a warning, for it serves all the same."""
+    Authority("servers").issue("localhost", expired=True).write(locked.parent, "server")
+    status, _, err = run(capsys, "check-config", f"--web.config.file={locked}", str(good))
+    assert status == 0
+    assert err == f"{locked}: warning: clients may refuse the certificate: certificate has expired\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("rate_limit: {}\n", "line 1: rate_limit: is not supported by kms-exporter: leave it out"),
+        (None, "cannot be read: No such file or directory"),
+        (
+            "tls_server_config:\n  cert_file: missing.crt\n  key_file: server.key\n",
+            "line 2: tls_server_config.cert_file: cannot be read: {}/missing.crt: No such file or directory",
+        ),
+    ],
+)
+def test_check_of_a_bad_web_configuration(
+    capsys: pytest.CaptureFixture[str], good: Path, locked: Path, text: str | None, problem: str
+) -> None:
+    """A web configuration that cannot be used is exit status 1, whatever the other file is like."""
+    locked.unlink() if text is None else locked.write_text(text)
+    arguments = ["check-config", f"--web.config.file={locked}", str(good)]
+    expected = f"{locked}: {problem.format(locked.parent)}\n"
+    assert run(capsys, *arguments) == (1, f"{good}: valid, zones: 2, hosts: 1\n", expected)
+    good.write_text("interval: soon\n")
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"{good}: ")
+    assert err.endswith(expected)
+
+
 # --- Serving, or saying in one line why not
+
+
+@pytest.mark.parametrize("command", ["run", "demo"])
+def test_bad_web_configuration(good: Path, locked: Path, command: str) -> None:
+    """A web configuration that cannot be used ends with exit status 2, with the problems of both files."""
+    locked.write_text("tls: {}\n")
+    arguments = [f"--web.config.file={locked}", f"--web.listen-address={LOOPBACK}:0", "--log.level=error"]
+    if command == "run":
+        good.write_text("interval: soon\n")
+        arguments.append(f"--config.file={good}")
+    done = kms_exporter(command, *arguments)
+    assert done.returncode == 2
+    found = [source for source in (good, locked) if f"source={source} " in done.stderr]
+    assert found == ([good, locked] if command == "run" else [locked])
+    assert f'problems="{locked}: line 1: tls: unknown key"' in done.stderr
 
 
 def test_missing_configuration(tmp_path: Path) -> None:

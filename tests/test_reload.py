@@ -1,6 +1,7 @@
 """Tests of when the configuration is loaded again, and of what happens to a bad one."""
 
 import asyncio
+import dataclasses
 import errno
 import os
 import time
@@ -12,8 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter import reload
-from exporter.config import Config, ConfigError
-from exporter.reload import Loader, Reloader, Source, file_source
+from exporter.config import Config, ConfigError, Problem, parse
+from exporter.reload import Loader, Part, Reloader, Source, file_source, load_source
 from exporter.state import ExporterView, State
 from tests.services import DEADLINE_SECONDS
 
@@ -43,7 +44,7 @@ class Content:
     def __init__(self, content: bytes | OSError) -> None:
         self.content = content
         self.reads = 0
-        self.source = Source(name="here", read=self._read)
+        self.source = Source(name="here", read=self._read, load=parse)
 
     def _read(self) -> bytes:
         self.reads += 1
@@ -189,7 +190,7 @@ def busy_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reload, "POLL_SECONDS", 0.001)
 
 
-def load(loader: Loader) -> Config:
+def load(loader: Loader[Config]) -> Config:
     """Load as the program does at its start."""
     with loader.noted():
         return loader.load()
@@ -415,3 +416,94 @@ def test_pipe(tmp_path: Path, state: State, log: Log) -> None:
     path.write_bytes(GOOD)
     assert loader.has_changed()
     assert load(loader).zones
+
+
+# --- Two files
+
+
+class Beside:
+    """Another source, which is text, and bad when it says so; it depends on something else too."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.depends_on = b"one"
+        self.applied: list[bytes] = []
+        self.source = Source(
+            name="there",
+            read=lambda: self.content,
+            load=self._load,
+            read_beside=lambda _content: self.depends_on,
+            shown_as="there",
+        )
+
+    def _load(self, content: bytes) -> bytes:
+        if content == b"bad":
+            raise ConfigError([Problem(line=3, path="key", message="is bad")])
+        return content
+
+    async def apply(self, content: bytes) -> None:
+        """Take note of what was taken over."""
+        self.applied.append(content)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "taken_over", "told"),
+    [
+        (GOOD, b"good", (["contoso.test"], [b"good"]), []),
+        (GOOD, b"bad", (["contoso.test"], []), ["there: line 3: key: is bad"]),
+        (b"zones: []\n", b"good", ([], [b"good"]), ["there is nothing to watch"]),
+        (b"zones: []\n", b"bad", ([], []), ["there is nothing to watch", "there: line 3: key: is bad"]),
+    ],
+)
+def test_two_files(
+    state: State,
+    log: Log,
+    here: bytes,
+    there: bytes,
+    taken_over: tuple[list[str], list[bytes]],
+    told: list[str],
+) -> None:
+    """Each file is taken over or refused by itself; both are told of, and one outcome is shown."""
+    applied: list[str] = []
+    beside, refused = Beside(there), set[str]()
+
+    async def apply(config: Config) -> None:
+        applied.extend(zone.name for zone in config.zones)
+
+    part = Part(loader=Loader(beside.source, state, refused), apply=beside.apply)
+    loader = Loader(Content(here).source, state, refused)
+    problems = asyncio.run(Reloader(loader, state, apply, asyncio.Event(), [part]).reload())
+    assert (applied, beside.applied) == taken_over
+    assert [str(problem)[: len(text)] for problem, text in zip(problems, told, strict=True)] == told
+    assert exporter_of(state).last_reload_successful is not bool(told)
+
+
+@pytest.mark.usefixtures("busy_poll")
+def test_poll_of_what_is_beside(state: State, log: Log) -> None:
+    """A change of a file that the other one names loads it again, and good again is good."""
+    beside, refused = Beside(b"good"), set[str]()
+    part = Part(loader=Loader(beside.source, state, refused), apply=beside.apply)
+    loader = Loader(Content(GOOD).source, state, refused)
+    load(loader)
+    with part.loader.noted():
+        part.loader.load()
+
+    async def story() -> None:
+        beside.depends_on = b"two"
+        await until(lambda: len(beside.applied), 1)
+        beside.content = b"bad"
+        await until(lambda: exporter_of(state).last_reload_successful is False)
+        beside.content = b"good"
+        await until(lambda: exporter_of(state).last_reload_successful is True)
+        assert beside.applied == [b"good"] * 2
+
+    run(Reloader(loader, state, _ignore, asyncio.Event(), [part]), story)
+
+
+def test_problems_name_the_other_file() -> None:
+    """Every problem of a source that is not the main one says where it is, also that it cannot be read."""
+    with pytest.raises(ConfigError, match=r"^there: line 3: key: is bad$"):
+        load_source(Beside(b"bad").source)
+    missing = file_source(Path("/no/such/file"))
+    with pytest.raises(ConfigError, match=r"^x: cannot be read: No such file or directory$"):
+        load_source(dataclasses.replace(missing, shown_as="x"))

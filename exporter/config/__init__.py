@@ -10,6 +10,7 @@ files, and it does not decide when to load one. `yaml` is imported nowhere else.
 | values | text → single values |
 | schema | the typed configuration |
 | validation | plain data → typed configuration, or all its problems |
+| webfile | the web configuration file, all of the above for it |
 | dump | typed configuration → YAML |
 """
 

@@ -14,14 +14,19 @@ _SHOWN = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong; `line` counts from 1, `path` is empty for the file as a whole."""
+    """One thing that is wrong; `line` counts from 1, `path` is empty for the file as a whole.
+
+    `file` is the name of the file where it is not the main one.
+    """
 
     line: int | None
     path: str
     message: str
+    file: str = ""
 
     def __str__(self) -> str:
-        where = [f"line {self.line}"] if self.line is not None else []
+        where = [self.file] if self.file else []
+        where += [f"line {self.line}"] if self.line is not None else []
         where += [self.path] if self.path else []
         return ": ".join([*where, self.message])
 

@@ -45,8 +45,11 @@ class Document:
         return self.lines.get(path)
 
 
-def read(text: bytes) -> Document:
-    """Read a YAML document; raises ConfigError when it is none."""
+def read(text: bytes, *, may_be_empty: bool = False, longest_text: int = _MAX_TEXT) -> Document:
+    """Read a YAML document; raises ConfigError when it is none.
+
+    Where it may be empty, it is an empty mapping then. No value may be longer than `longest_text` characters.
+    """
     if len(text) > MAX_BYTES:
         raise _fatal(None, f"is larger than {MAX_BYTES // 2**20} MiB")
     try:
@@ -60,8 +63,10 @@ def read(text: bytes) -> Document:
         raise _fatal(line, f"holds the control character {error.character!r}") from error
     root = _compose(loader)
     if root is None or root.tag == _TAG + "null":
+        if may_be_empty:
+            return Document(data={})
         raise _fatal(None, "is empty")
-    return _Walk(loader).document(root)
+    return _Walk(loader, longest_text).document(root)
 
 
 class _Loader(yaml.SafeLoader):
@@ -98,8 +103,9 @@ def _compose(loader: _Loader) -> yaml.Node | None:
 class _Walk:
     """One walk over the node graph, which builds the data and collects problems on the way."""
 
-    def __init__(self, loader: _Loader) -> None:
+    def __init__(self, loader: _Loader, longest_text: int) -> None:
         self._loader = loader
+        self._longest_text = longest_text
         self._lines: dict[Path, int] = {}
         self._problems: list[Problem] = []
         self._broken: set[Path] = set()
@@ -190,8 +196,8 @@ class _Walk:
         return None
 
     def _scalar(self, node: yaml.Node, path: Path) -> object:
-        if len(node.value) > _MAX_TEXT:
-            self._refuse(node, path, f"is longer than {_MAX_TEXT} characters")
+        if len(node.value) > self._longest_text:
+            self._refuse(node, path, f"is longer than {self._longest_text} characters")
         elif node.tag == _TAG + "str":
             if not Reader.NON_PRINTABLE.search(node.value):
                 return node.value

@@ -6,27 +6,57 @@ Owns no results; everything it answers comes from a snapshot or goes through a c
 | --- | --- |
 | backend | what the pages need from the rest of the process |
 | paths | where the pages are, behind a reverse proxy too |
+| status, api | the pages for people, and the same as JSON |
+| cards, detail, overview, finding, past | what these show, as values |
+| words, sparkline | how they put it |
+| html, assets, rendering | how they are made and what they load |
 | errors | what is answered when there is no page, or a bug |
 | metrics, exposition | /metrics |
-| service | health, readiness, reload |
-| listen | listening sockets |
+| targets, service_discovery | /sd |
+| probing | /probe |
+| service | health, readiness, reload, /config |
+| setup, tls | the web configuration, ready to be used |
+| access | who may see the pages |
+| listen, server, door | sockets, connections, and what they may take |
+| sending | large pages to slow readers |
 """
 
 from aiohttp import web
 
+from exporter.web.access import Access
+from exporter.web.api import StatusApi
 from exporter.web.backend import Backend
 from exporter.web.errors import Errors
 from exporter.web.metrics import MetricsPage
 from exporter.web.paths import Paths, make_paths
+from exporter.web.probing import ProbePage
+from exporter.web.sending import Sending
 from exporter.web.service import ServicePages
 from exporter.web.status import StatusPages
+from exporter.web.targets import TargetsPage
 
 __all__ = ["Backend", "Paths", "make_application", "make_paths"]
 
 
-def make_application(backend: Backend) -> web.Application:
-    """Make the application with all its routes."""
-    application = web.Application(middlewares=[Errors(backend).middleware])
-    for pages in (StatusPages(backend), MetricsPage(backend), ServicePages(backend)):
+def make_application(backend: Backend, access: Access | None = None) -> web.Application:
+    """Make the application with all its routes; without `access` they are open to everybody."""
+    access = access or Access(backend.paths)
+    application = web.Application(
+        middlewares=[Sending().middleware, access.middleware, Errors(backend).middleware]
+    )
+    application.on_response_prepare.extend([_no_sniffing, access.add_headers])
+    for pages in (
+        StatusPages(backend),
+        StatusApi(backend),
+        MetricsPage(backend),
+        ProbePage(backend),
+        TargetsPage(backend),
+        ServicePages(backend),
+    ):
         application.add_routes(pages.routes())
     return application
+
+
+async def _no_sniffing(_request: web.Request, response: web.StreamResponse) -> None:
+    """Have a browser take an answer for what it says that it is, and not look for markup in text from DNS."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")

@@ -4,7 +4,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from exporter.build import BuildInfo
-from exporter.state import Snapshot
+from exporter.config import Config
+from exporter.history import History
+from exporter.ondemand import OnDemand
+from exporter.state import Snapshot, State
 from exporter.web.paths import Paths
 
 
@@ -12,7 +15,8 @@ from exporter.web.paths import Paths
 class Backend:
     """What the pages need from the rest of the process.
 
-    `reload` gives the problems of a configuration that was refused, none when it was taken over.
+    `reload` gives the problems of a configuration that was refused, none when it was taken over; `config` is
+    the one that is running.
     """
 
     snapshot: Callable[[], Snapshot]
@@ -21,3 +25,6 @@ class Backend:
     count_internal_error: Callable[[], None]
     build: BuildInfo
     paths: Paths = field(default_factory=Paths)
+    history: History = field(default_factory=lambda: History(State()))
+    config: Callable[[], Config] = Config
+    ondemand: OnDemand = field(default_factory=OnDemand)
