@@ -5,7 +5,6 @@ import gzip
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from html.parser import HTMLParser
 from http import HTTPMethod, HTTPStatus
 
 import pytest
@@ -94,7 +93,7 @@ def test_page(path: str, content_type: str) -> None:
     visit(look)
 
 
-@pytest.mark.parametrize("path", ["/no-such-page", "/metrics/", "/-/", "/templates/landing.html"])
+@pytest.mark.parametrize("path", ["/no-such-page", "/metrics/", "/-/", "/templates/status.html"])
 def test_unknown_page(path: str) -> None:
     """What is not there is not found, whatever the method."""
 
@@ -167,29 +166,6 @@ def test_reload(problems: tuple[object, ...], status: HTTPStatus, text: str) -> 
     visit(look, backend(reload=reload))
 
 
-# --- The landing page
-
-
-class Landing(HTMLParser):
-    """Collects what a browser would see, follow or load."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.tags: set[str] = set()
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take note of an element."""
-        self.tags.add(tag)
-        self.links += [value or "" for name, value in attrs if name in {"href", "src"}]
-
-    def handle_data(self, data: str) -> None:
-        """Take note of text."""
-        self.text += data
-
-
 def test_bug(capsys: pytest.CaptureFixture[str]) -> None:
     """A bug in a page is a 500 that keeps it to itself, counted and in the log; other pages go on."""
     counted: list[str] = []
@@ -206,31 +182,6 @@ def test_bug(capsys: pytest.CaptureFixture[str]) -> None:
     visit(look, backend(is_ready=broken, count_internal_error=lambda: counted.append("bug")))
     assert counted == ["bug"]
     assert "the reason" in capsys.readouterr().out
-
-
-def test_landing_page() -> None:
-    """Every link of the landing page leads to a page of this server, and nothing is loaded from elsewhere."""
-
-    async def look(client: Client) -> None:
-        page = Landing(await (await client.get("/")).text())
-        assert {"/metrics", "/-/healthy", "/-/ready"} <= set(page.links)
-        for link in page.links:
-            assert link.startswith("/")
-            assert (await client.get(link)).status == HTTPStatus.OK, link
-
-    visit(look)
-
-
-def test_hostile_build() -> None:
-    """Whatever the build is called, the landing page shows it as text."""
-    hostile = '<script>alert("&amp;")</script>'
-
-    async def look(client: Client) -> None:
-        page = Landing(await (await client.get("/")).text())
-        assert "script" not in page.tags
-        assert page.text.count(hostile) == 2
-
-    visit(look, backend(build=BuildInfo(version=hostile, revision=hostile, python="3")))
 
 
 # --- /metrics

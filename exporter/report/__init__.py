@@ -6,6 +6,7 @@ Pure but for what is printed. Takes a snapshot and decides nothing about DNS or 
 | --- | --- |
 | text | the ladder for a person, with rich |
 | machine | JSON for scripts, one line for Nagios |
+| words | what a person reads in any of them |
 """
 
 import enum

@@ -26,9 +26,9 @@ def as_json(report: Report) -> str:
     document = {
         "status": report.status.name.lower(),
         "exit_status": int(report.status),
-        "zones": [_zone(zone) for zone in report.zones],
-        "static_hosts": [_static(static) for static in report.static_hosts],
-        "clients": [_client(client) for client in report.clients],
+        "zones": [zone_document(zone) for zone in report.zones],
+        "static_hosts": [static_document(static) for static in report.static_hosts],
+        "clients": [client_document(client) for client in report.clients],
     }
     return json.dumps(document, indent=2)
 
@@ -44,7 +44,8 @@ def nagios_line(status: Status, summary: str) -> str:
     return f"KMS {_NAGIOS[status]} - {summary.replace('|', '/')}"
 
 
-def _zone(zone: ZoneReport) -> dict[str, Any]:
+def zone_document(zone: ZoneReport) -> dict[str, Any]:
+    """Give a zone as it stands in the JSON."""
     view = zone.diagnosis.view
     return {
         "zone": view.zone,
@@ -76,7 +77,8 @@ def _server(server: ServerReport) -> dict[str, Any]:
     }
 
 
-def _static(static: StaticReport) -> dict[str, Any]:
+def static_document(static: StaticReport) -> dict[str, Any]:
+    """Give a static host through one DNS server as it stands in the JSON."""
     found = static.diagnosis
     return {
         **_host(found.sight),
@@ -88,7 +90,8 @@ def _static(static: StaticReport) -> dict[str, Any]:
     }
 
 
-def _client(client: ClientReport) -> dict[str, Any]:
+def client_document(client: ClientReport) -> dict[str, Any]:
+    """Give a kind of client through one DNS server as it stands in the JSON."""
     found = client.diagnosis
     return {
         "client": found.client,

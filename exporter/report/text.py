@@ -19,13 +19,13 @@ from exporter.diagnosis import (
     Mark,
     NextStep,
     Rung,
-    Selection,
     ServerDiagnosis,
     Verdict,
     show_milliseconds,
 )
 from exporter.model import ProbeResult, host_port
 from exporter.report import ClientReport, Report, ServerReport, StaticReport, Status
+from exporter.report.words import MARK_SYMBOLS, MEANINGS, show_chances, show_error, show_meaning
 
 _WIDE = 1000  # for a pipe: who reads lines wants them whole
 _STYLES = {
@@ -35,24 +35,11 @@ _STYLES = {
     Status.UNKNOWN: "bold magenta",
 }
 _MARKS = {
-    Mark.PASSED: ("\N{CHECK MARK}", "+", "green"),
-    Mark.PARTLY: ("!", "!", "yellow"),
-    Mark.FAILED: ("\N{BALLOT X}", "x", "red"),
-    Mark.UNKNOWN: ("?", "?", "magenta"),
-    Mark.NOT_REACHED: ("-", "-", "dim"),
-}
-_MEANINGS = {
-    Verdict.OK: "every host is up",
-    Verdict.DEGRADED: "a host is up, another is not",
-    Verdict.DNS_FAILED: "the DNS server gives no usable answer",
-    Verdict.SRV_MISSING: "no host is published",
-    Verdict.SRV_DECLINED: "the service is declared not to be available",
-    Verdict.TARGET_UNRESOLVABLE: "no host has an address",
-    Verdict.PORT_FILTERED: "nothing comes back from the port",
-    Verdict.PORT_CLOSED: "nothing listens on the port",
-    Verdict.KMS_SILENT: "the port is open, but no service answers behind it",
-    Verdict.NOT_KMS: "what answers on the port is not KMS",
-    Verdict.UNKNOWN: "nobody could look",
+    Mark.PASSED: ("+", "green"),
+    Mark.PARTLY: ("!", "yellow"),
+    Mark.FAILED: ("x", "red"),
+    Mark.UNKNOWN: ("?", "magenta"),
+    Mark.NOT_REACHED: ("-", "dim"),
 }
 
 
@@ -110,7 +97,7 @@ def _server(
     yield _ladder(report.ladder, unicode=unicode)
     if server.lookup.records:
         yield Padding(_records(server), (1, 0, 0, 2))
-    yield _verdict(server.verdict, report.status, _MEANINGS[server.verdict])
+    yield _verdict(server.verdict, report.status, MEANINGS[server.verdict])
     if server.as_expected:
         yield Padding("Nothing is expected to be published here, so this is as it should be.", (0, 0, 0, 2))
     else:
@@ -130,7 +117,7 @@ def _static(static: StaticReport, *, unicode: bool) -> Iterator[RenderableType]:
     for row in _endpoint_rows(diagnosis.sight):
         endpoints.add_row(*row)
     yield Padding(endpoints, (1, 0, 0, 2))
-    meaning = "the host is up" if diagnosis.verdict is Verdict.OK else _MEANINGS[diagnosis.verdict]
+    meaning = show_meaning(diagnosis.verdict, of_one_host=True)
     yield _verdict(diagnosis.verdict, static.status, meaning)
     yield from _error(diagnosis.error)
     yield from _next(static.steps)
@@ -140,8 +127,9 @@ def _static(static: StaticReport, *, unicode: bool) -> Iterator[RenderableType]:
 def _ladder(rungs: Iterable[Rung], *, unicode: bool) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for rung in rungs:
-        symbol, plain, style = _MARKS[rung.mark]
-        table.add_row(Text(symbol if unicode else plain, style=style), rung.name, rung.detail)
+        plain, style = _MARKS[rung.mark]
+        symbol = MARK_SYMBOLS[rung.mark] if unicode else plain
+        table.add_row(Text(symbol, style=style), rung.name, rung.detail)
     return Padding(table, (0, 0, 0, 2))
 
 
@@ -187,24 +175,13 @@ def _verdict_text(verdict: Verdict, status: Status, meaning: str) -> Text:
 
 def _error(error: LikelyError | None) -> Iterator[RenderableType]:
     if error:
-        cause = f" over {error.cause}" if error.cause else ""
-        elsewhere = f", shown as {error.elsewhere}" if error.elsewhere else ""
-        yield Padding(
-            "Likely on a Windows client, unless it is activated through Active Directory: "
-            f"{error.shown}{cause}{elsewhere}; certainty {error.certainty}",
-            (0, 0, 0, 2),
-        )
+        yield Padding(show_error(error), (0, 0, 0, 2))
 
 
 def _chances(server: ServerDiagnosis) -> Iterator[RenderableType]:
     """Show the chances of a first attempt where they differ between hosts."""
-    named = {
-        Selection.RFC2782: "by priority and weight",
-        Selection.RANDOM: "of clients that take any record",
-    }
-    known = [f"{chance:.0%} {named[selection]}" for selection, chance in server.first_attempt.items()]
-    if known and server.verdict.works and set(server.first_attempt.values()) != {1.0}:
-        yield Padding(f"First attempts that work: {', '.join(known)}", (0, 0, 0, 2))
+    if chances := show_chances(server):
+        yield Padding(chances, (0, 0, 0, 2))
 
 
 def _next(steps: Sequence[NextStep]) -> Iterator[RenderableType]:
@@ -229,7 +206,7 @@ def _client(client: ClientReport, *, unicode: bool) -> Iterator[RenderableType]:
         yield from _server(title, found.server, client, unicode=unicode)
         return
     yield Text(title, style="bold")
-    yield Padding(_verdict_text(found.verdict, client.status, _MEANINGS[found.verdict]), (0, 0, 0, 2))
+    yield Padding(_verdict_text(found.verdict, client.status, MEANINGS[found.verdict]), (0, 0, 0, 2))
     yield Text()
 
 

@@ -1,0 +1,53 @@
+"""Pages that take a while to make: off the event loop, one at a time, shared by who asks meanwhile."""
+
+import asyncio
+import gzip as gzip_codec
+from collections.abc import Callable, Hashable, Mapping
+
+from aiohttp import hdrs, web
+
+from exporter.threads import run_aside
+from exporter.web.exposition import Page, accepts_gzip
+
+_GZIP_LEVEL = 1  # markup repeats: higher levels save little and cost much
+_MIN_COMPRESSED_BYTES = 1000
+
+
+class SharedPages:
+    """Makes pages; requests that come while the same page is made share it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._under_way: dict[Hashable, asyncio.Task[Page]] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    async def page(self, key: Hashable, prepare: Callable[[], Callable[[], Page]]) -> Page:
+        """Give the page of `key`, or the one that is being made for another request.
+
+        `prepare` takes from the event loop's world what the page shows, and gives the work for a thread: a
+        large page must not hold up a health check. One at a time, for threads would only take the processor
+        from each other and from the event loop.
+        """
+        if key not in self._under_way:
+            self._under_way[key] = asyncio.create_task(self._make(prepare), name=self._name)
+            self._under_way[key].add_done_callback(lambda _: self._under_way.pop(key))
+        return await asyncio.shield(self._under_way[key])
+
+    async def _make(self, prepare: Callable[[], Callable[[], Page]]) -> Page:
+        async with self._one_at_a_time:
+            return await run_aside(prepare())
+
+
+def wants_gzip(request: web.Request) -> bool:
+    """Tell whether whoever asks takes a compressed answer."""
+    return accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
+
+
+def pack(text: str, headers: Mapping[str, str], *, gzip: bool) -> Page:
+    """Make the bytes of a page, compressed if asked for and worth it; `headers` describe it."""
+    body = text.encode()
+    described = {**headers, hdrs.VARY: hdrs.ACCEPT_ENCODING}
+    if gzip and len(body) >= _MIN_COMPRESSED_BYTES:
+        body = gzip_codec.compress(body, compresslevel=_GZIP_LEVEL)
+        described[hdrs.CONTENT_ENCODING] = "gzip"
+    return Page(body=body, headers=described)
