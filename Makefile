@@ -20,8 +20,11 @@ PYTHON :=# make run PYTHON=python3.13         the interpreter .venv is made from
 #   prometheus      Prometheus and promtool: rules, scrapes, `check metrics`
 #   prometheus-alertmanager  Alertmanager and amtool: routes, inhibition, pages
 #   iproute2        ip: network namespaces with addresses that lose packets or lead nowhere
+#   chromium, chromium-driver  a browser that looks at the pages
+#   curl            an HTTP client with TLS and client certificates
 MONITORING := prometheus prometheus-alertmanager
-DEBIAN_PACKAGES := bind9 bind9-dnsutils $(MONITORING) iproute2
+BROWSER := chromium chromium-driver
+DEBIAN_PACKAGES := bind9 bind9-dnsutils $(MONITORING) iproute2 $(BROWSER) curl
 # The services that come with them. The tests and the stack start their own; these stay off.
 DEBIAN_SERVICES := named $(MONITORING)
 
@@ -30,7 +33,7 @@ PROJECT := --no-deps --no-build-isolation --no-index
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: run
 run: .venv/.runtime ## the demo, or with CONFIG=FILE the exporter; ARGS adds flags
@@ -43,9 +46,10 @@ stack: .venv/.runtime ## demo, Prometheus with the rules, and Alertmanager, with
 	exec .venv/bin/python -m deploy.stack $(if $(CONFIG),--config.file='$(CONFIG)') $(ARGS)
 
 # The coverage threshold is for the whole suite, so ARGS, which mostly selects a part of it, lifts it.
+# Files are begun in the order that tests/conftest.py says: the longest first.
 .PHONY: test
-test: .venv/.dev debian-packages ## all tests with coverage; ARGS for pytest, e.g. ARGS='-k dns', or '-n 0 --pdb'
-	@.venv/bin/pytest -n 2 --dist loadfile --cov --cov-report=term $(if $(ARGS),--cov-fail-under=0) $(ARGS)
+test: .venv/.dev debian-packages .venv/.npm ## all tests with coverage; ARGS for pytest, e.g. ARGS='-k dns', or '-n 0 --pdb'
+	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(if $(ARGS),--cov-fail-under=0) $(ARGS)
 
 .PHONY: lint
 lint: .venv/.dev ## every static check; reports all, fails in the end
@@ -84,6 +88,12 @@ dashboards: .venv/.dev ## grafana/*.json, from grafana/source
 .PHONY: manifests
 manifests: .venv/.runtime ## deploy/kubernetes, from deploy/prometheus
 	@.venv/bin/python deploy/kubernetes/generate.py
+
+.PHONY: screenshots
+screenshots: .venv/.dev ## docs/screenshots/*.png, of the embedded lab
+	@$(debian-install)
+	debian_install $(BROWSER)
+	exec .venv/bin/python -m tests.screenshots $(ARGS)
 
 # Dated by the last commit, so that the same commit gives the same bytes.
 .PHONY: wheel
@@ -143,6 +153,20 @@ clean: ## removes what the targets above made, .venv included
 	@echo "Installing the development tools into .venv ..." >&2
 	$(PIP) install --require-hashes -r deploy/requirements-dev.lock
 	touch $@
+
+# axe-core, which looks for what keeps people from using a page. It is never a reason not to run the other tests.
+.venv/.npm: tests/npm/package.json tests/npm/package-lock.json | .venv/.dev
+	@$(debian-install)
+	npm_install() {
+	    command -v npm >/dev/null || debian_install npm || return
+	    rm -rf .venv/npm && mkdir .venv/npm && cp $^ .venv/npm || return
+	    npm ci --prefix .venv/npm --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+	}
+	if npm_install; then
+	    touch $@
+	else
+	    echo "Without axe-core from npm, some tests are skipped (with CI=true: fail)." >&2
+	fi
 
 # Always looked at and never a reason to install again. Empty where there is no commit to name.
 .PHONY: exporter/REVISION

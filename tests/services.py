@@ -14,6 +14,7 @@ import http.server
 import itertools
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -48,6 +49,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 DEADLINE_SECONDS = 120.0
 PAUSE_SECONDS = 0.05
+PORTS = (20_000, 32_000)
 
 T = TypeVar("T")
 Config = Mapping[str, Any]
@@ -61,6 +63,14 @@ def need(*programs: str) -> None:
     missing = [program for program in programs if which(program) is None]
     if missing:
         _lacking(f"not installed: {', '.join(missing)}")
+
+
+def need_axe() -> Path:
+    """Find axe-core, which `make` takes from npm; without it skip the test, or on CI fail it."""
+    script = ROOT / ".venv/npm/node_modules/axe-core/axe.min.js"
+    if not script.exists():
+        _lacking("not installed: axe-core from npm (make .venv/.npm)")
+    return script
 
 
 def need_namespaces() -> None:
@@ -101,12 +111,15 @@ def wait_until(look: Callable[[], T | None], what: str) -> T:
 
 
 def free_port() -> int:
-    """Find a port of 127.0.0.1 that is free for TCP and UDP."""
+    """Find a port of 127.0.0.1 that is free for TCP and UDP.
+
+    It is below those that the kernel gives away (ip_local_port_range, ip(7)): nobody gets it meanwhile.
+    """
     while True:
+        port = random.randrange(*PORTS)
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind((LOOPBACK, 0))
-            port: int = tcp.getsockname()[1]
             with contextlib.suppress(OSError):
+                tcp.bind((LOOPBACK, port))
                 udp.bind((LOOPBACK, port))
                 return port
 
