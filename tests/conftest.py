@@ -1,11 +1,60 @@
-"""Fixtures for the tests that need real servers; what they hand out is in `services.py`."""
+"""Fixtures for the tests that need real servers, and what holds for all tests.
+
+What the fixtures hand out is in `services.py`. With `pytest -n` each worker is given one file after the
+other: the long ones come first, or the other workers would have nothing to do while the last one ends.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.services import Lab
+
+LONGEST_FIRST = (
+    "test_end_to_end_alerts",  # two minutes, nearly all of it waiting
+    "test_end_to_end_process",
+    "test_check",
+    "test_end_to_end_browser",
+    "test_end_to_end_dns",
+    "test_end_to_end_network",
+    "test_end_to_end_grafana",
+    "test_alert_rules",
+    "test_discovery_transport",
+    "test_end_to_end_web",
+    "test_end_to_end_probe",
+    "test_cli",
+    "test_end_to_end_sd",
+    "test_end_to_end_hostile_names",
+    "test_end_to_end_stack",
+    "test_end_to_end_verdicts",
+    "test_discovery_answers",
+    "test_demo",
+)
+MEASURED = {"test_cli", "test_end_to_end_process"}
+"""The tests of the program as a process, with the coverage of what they start.
+
+It nearly doubles what a process costs, and all others start the same program to look at something else.
+"""
+
+hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("unhurried")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _measure(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Measure the coverage of processes only where that is wanted."""
+    with pytest.MonkeyPatch.context() as patched:
+        if request.path.stem not in MEASURED:
+            patched.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
 
 
 @pytest.fixture

@@ -117,11 +117,11 @@ def free_port() -> int:
     """
     while True:
         port = random.randrange(*PORTS)
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            with contextlib.suppress(OSError):
-                tcp.bind((LOOPBACK, port))
-                udp.bind((LOOPBACK, port))
-                return port
+        tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
+        with tcp, udp, contextlib.suppress(OSError):
+            tcp.bind((LOOPBACK, port))
+            udp.bind((LOOPBACK, port))
+            return port
 
 
 # --- Network namespaces

@@ -101,7 +101,7 @@ def test_removed_record(lab: Lab, listener: Listener) -> None:
     """A removed record shows as not published, and its endpoint goes on being probed, until forgotten."""
     records = [srv("kms1", listener.port), srv("kms2", listener.port)]
     named = lab.named({ZONE: zone_file(*HOSTS, *records)})
-    exporter = watch(lab, named, forget_after="5s")
+    exporter = watch(lab, named, interval="2s", timeout="1500ms", forget_after="8s")
     exporter.wait_for_value(2, "kms_zone_hosts_up", dns_zone=ZONE)
 
     named.update(ZONE, f"delete {NAME} SRV 0 0 {listener.port} {KMS1}.")
@@ -310,7 +310,7 @@ def test_answer_over_tcp(lab: Lab, listener: Listener) -> None:
     addresses = [f"{target} A {LOOPBACK}" for target in targets]
     records = [srv(target, listener.port) for target in targets]
     named = lab.named({ZONE: zone_file(*addresses, *records)})
-    exporter = watch(lab, named)
+    exporter = watch(lab, named, interval="20s", timeout="15s")  # time to look at each of the sixty
 
     seen = exporter.wait_for(  # a lookup that is late leaves the hosts up, and no records of its own
         lambda seen: (
