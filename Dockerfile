@@ -36,7 +36,8 @@ COPY --from=build /opt/venv /opt/venv
 # Numeric, so that Kubernetes can see for itself that it is not root (runAsNonRoot).
 USER 65532:65532
 EXPOSE 11688
-# For the default address without TLS. With another address or TLS, give `docker run` a --health-cmd.
+# For the default address without TLS or passwords. With another address or TLS, give `docker run` a --health-cmd;
+# with passwords, leave /-/healthy open (basic_auth_excluded_paths).
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:11688/-/healthy', timeout=4)"]
 ENTRYPOINT ["kms-exporter"]

@@ -71,66 +71,103 @@ async def serve(source: Source[Config], web_settings: WebSettings) -> None:
     when the configuration is unusable.
     """
     _raise_descriptor_limit()
+    stop, reload_requested = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    reload_requested = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
     state = State()
-    refused: set[str] = set()
-    loader = Loader(source, state, refused)
-    web_loader = _web_loader(web_settings, state, refused)
+    loaders = _loaders(source, web_settings, state)
     with contextlib.ExitStack() as opened:
         sockets = [opened.enter_context(_listen(host, port)) for host, port in web_settings.addresses]
-        try:
-            config = _load(loader)
-        finally:  # the log has the problems of both files
-            setup = _load(web_loader) if web_loader else Setup()
+        config, setup = loaders.load()
         async with asyncio.TaskGroup() as tasks:
-            history = History(state)
-            scheduler = Scheduler(state, tasks, note=history.note)
-            ondemand = OnDemand(config)
-
-            async def apply(config: Config) -> None:
-                await scheduler.reconcile(watched(config))
-                ondemand.reconcile(config)
-
-            async def take_over(setup: Setup) -> None:
-                access.use(setup.config)
-                server.use(setup.tls)
-                _warn(setup)
-
-            beside = [Part(loader=web_loader, apply=take_over)] if web_loader else []
-            reloader = Reloader(loader, state, apply, reload_requested, beside)
-            backend = Backend(
-                snapshot=state.snapshot,
-                is_ready=state.is_ready,
-                reload=reloader.reload,
-                count_internal_error=state.count_internal_error,
-                build=read_build_info(),
-                paths=web_settings.paths,
-                history=history,
-                config=lambda: ondemand.config,
-                ondemand=ondemand,
-            )
-            access = Access(web_settings.paths)
-            server = Server(
-                sockets, make_application(backend, access), count_internal_error=state.count_internal_error
-            )
-            await take_over(setup)
-            await apply(config)
-            background = [
-                tasks.create_task(reloader.run(), name="reload"),
-                tasks.create_task(_measure_lag(state), name="event loop lag"),
-            ]
-            async with server:
+            service = _Service(state, tasks, loaders, sockets, web_settings.paths, reload_requested)
+            await service.take_over(setup)
+            await service.apply(config)
+            async with service:
                 await stop.wait()
                 log.info("stopping")
-            for task in background:
-                task.cancel()
-            await ondemand.close()
-            await scheduler.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaders:
+    """What loads the configuration, and that of the web side if there is one."""
+
+    main: Loader[Config]
+    web: Loader[Setup] | None
+
+    def load(self) -> tuple[Config, Setup]:
+        """Load both; raises ConfigError when either is unusable, with the problems of both in the log."""
+        try:
+            config = _load(self.main)
+        finally:
+            setup = _load(self.web) if self.web else Setup()
+        return config, setup
+
+
+class _Service:
+    """The parts of the exporter, tied together; as a context it serves, and looks for changed files."""
+
+    def __init__(
+        self,
+        state: State,
+        tasks: asyncio.TaskGroup,
+        loaders: _Loaders,
+        sockets: Sequence[socket.socket],
+        paths: Paths,
+        reload_requested: asyncio.Event,
+    ) -> None:
+        self._state = state
+        self._tasks = tasks
+        self._history = History(state)
+        self._scheduler = Scheduler(state, tasks, note=self._history.note)
+        self._ondemand = OnDemand()
+        beside = [Part(loader=loaders.web, apply=self.take_over)] if loaders.web else []
+        self._reloader = Reloader(loaders.main, state, self.apply, reload_requested, beside)
+        self._access = Access(paths)
+        application = make_application(self._backend(paths), self._access)
+        self._server = Server(sockets, application, count_internal_error=state.count_internal_error)
+        self._background: list[asyncio.Task[None]] = []
+
+    async def apply(self, config: Config) -> None:
+        """Watch, and look on demand at, what this configuration says."""
+        await self._scheduler.reconcile(watched(config))
+        self._ondemand.reconcile(config)
+
+    async def take_over(self, setup: Setup) -> None:
+        """Serve the pages as this web configuration says."""
+        self._access.use(setup.config)
+        self._server.use(setup.tls)
+        for warning in setup.tls.warnings if setup.tls else ():
+            log.warning("doubtful web configuration", reason=warning)
+
+    async def __aenter__(self) -> None:
+        self._background = [
+            self._tasks.create_task(self._reloader.run(), name="reload"),
+            self._tasks.create_task(_measure_lag(self._state), name="event loop lag"),
+        ]
+        await self._server.__aenter__()
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._server.__aexit__(*exception)
+        for task in self._background:
+            task.cancel()
+        await self._ondemand.close()
+        await self._scheduler.close()
+
+    def _backend(self, paths: Paths) -> Backend:
+        return Backend(
+            snapshot=self._state.snapshot,
+            is_ready=self._state.is_ready,
+            reload=self._reloader.reload,
+            count_internal_error=self._state.count_internal_error,
+            build=read_build_info(),
+            paths=paths,
+            history=self._history,
+            config=lambda: self._ondemand.config,
+            ondemand=self._ondemand,
+        )
 
 
 async def serve_lab(web_settings: WebSettings) -> None:
@@ -142,20 +179,18 @@ async def serve_lab(web_settings: WebSettings) -> None:
         await serve(source, web_settings)
 
 
-def _web_loader(settings: WebSettings, state: State, refused: set[str]) -> Loader[Setup] | None:
-    if settings.config_file is None:
-        return None
-    return Loader(web_source(settings.config_file), state, refused)
+def _loaders(source: Source[Config], web_settings: WebSettings, state: State) -> _Loaders:
+    refused: set[str] = set()
+    file = web_settings.config_file
+    return _Loaders(
+        main=Loader(source, state, refused),
+        web=Loader(web_source(file), state, refused) if file else None,
+    )
 
 
 def _load(loader: Loader[T]) -> T:
     with loader.noted():
         return loader.load()
-
-
-def _warn(setup: Setup) -> None:
-    for warning in setup.tls.warnings if setup.tls else ():
-        log.warning("doubtful web configuration", reason=warning)
 
 
 def _listen(host: str, port: int) -> socket.socket:

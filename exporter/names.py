@@ -35,6 +35,14 @@ def parse_name(text: str, *, max_length: int = MAX_NAME) -> str:
     return name
 
 
+def canonical(text: str) -> str:
+    """Bring what may be a name into canonical form; what is none stays as it is."""
+    try:
+        return parse_name(text)
+    except ValueError:
+        return text
+
+
 def _parse_label(text: str) -> str:
     if not text:
         raise ValueError("has an empty label")

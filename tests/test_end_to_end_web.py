@@ -122,16 +122,18 @@ def locked(module_lab: Lab, pki: Pki, tmp_path_factory: pytest.TempPathFactory) 
 def restored(locked: LockedExporter) -> Iterator[LockedExporter]:
     """Put everything back in its place after a test that changes something."""
     yield locked
+    before = len(outcomes(locked))
     locked.use(POLICY)
     locked.pki.new_server().write(locked.pki.directory, "server")
     locked.send_signal(signal.SIGHUP)
-    locked.wait_until(lambda: last_reload(locked) == "configuration loaded" or None, "all is as it was")
+    locked.wait_until(
+        lambda: outcomes(locked)[before:][-1:] == ["configuration loaded"] or None, "all is as it was"
+    )
 
 
-def last_reload(locked: LockedExporter) -> str:
-    """Tell how the web configuration was met the last time."""
-    lines = [line for line in locked.log() if line.get("source") == str(locked.web_file)]
-    return str(lines[-1]["event"])
+def outcomes(locked: LockedExporter) -> list[str]:
+    """Tell how the web configuration was met each time."""
+    return [str(line["event"]) for line in locked.log() if line.get("source") == str(locked.web_file)]
 
 
 # --- curl

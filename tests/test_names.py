@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.names import parse_name, show_labels
+from exporter.names import canonical, parse_name, show_labels
 
 LABELS = st.lists(st.binary(min_size=1, max_size=63), max_size=8)
 
@@ -62,6 +62,16 @@ def test_parse_name_refuses(text: str, message: str) -> None:
     """A name that DNS or IDNA does not allow is refused with the reason."""
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         parse_name(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("Contoso.COM.", "contoso.com"), ("BÜCHER.example", "xn--bcher-kva.example")]
+    + [(text, text) for text in ("", ".", "A..b", "<Script>", "Ä" * 2000)],
+)
+def test_canonical(text: str, name: str) -> None:
+    """A name in any spelling is brought into the one form; what cannot be a name is left alone."""
+    assert canonical(text) == name
 
 
 def test_parse_name_shorter() -> None:

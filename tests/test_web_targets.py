@@ -1,13 +1,16 @@
 """Tests of /sd: which hosts Prometheus gets to discover, and what it is told of them."""
 
+import gzip
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from exporter.config import Config, Web
 from exporter.model import Endpoint, Host, LookupStatus, ProbeFailure, Record
 from exporter.state import ClientSettings, Snapshot, State, ZoneSettings
 from exporter.web.service_discovery import TargetGroup, render, target_groups
@@ -354,3 +357,30 @@ def test_not_ready(snapshot: Snapshot, path: str) -> None:
         assert (await client.get(path)).status == HTTPStatus.OK
 
     visit(look, backend(snapshot=lambda: snapshot, is_ready=lambda: ready))
+
+
+def test_nothing_is_watched(snapshot: Snapshot) -> None:
+    """An exporter that looks on demand alone knows no hosts, which is an error and not an empty list."""
+
+    async def look(client: Client) -> None:
+        page = await client.get("/sd")
+        assert (page.status, page.content_type) == (HTTPStatus.NOT_FOUND, "text/plain")
+        assert "web.probe_only" in await page.text()
+
+    config = Config(web=Web(probe_only=True))
+    visit(look, replace(backend(snapshot=lambda: snapshot), config=lambda: config))
+
+
+def test_compressed_list() -> None:
+    """A list is compressed for whoever takes that, and is the same list."""
+    state = state_of()
+    state.apply_zone(zone_check(at_server(SERVER, answer(*(record(f"kms{n}.test") for n in range(50))))))
+
+    async def look(client: Client) -> None:
+        plain = await client.get("/sd")
+        packed = await client.get("/sd", headers={"Accept-Encoding": "gzip"})
+        assert (packed.headers["Content-Encoding"], packed.headers["Vary"]) == ("gzip", "Accept-Encoding")
+        assert packed.content_type == "application/json"
+        assert gzip.decompress(await packed.read()) == await plain.read()
+
+    visit(look, backend(snapshot=state.snapshot))

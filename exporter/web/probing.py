@@ -24,7 +24,8 @@ from exporter.subjects import subjects
 from exporter.threads import run_aside
 from exporter.trace import show_trace, trace, trace_host
 from exporter.web.backend import Backend
-from exporter.web.exposition import Page, accepts_gzip, normalize_accept, render
+from exporter.web.exposition import Page, normalize_accept, render
+from exporter.web.rendering import wants_gzip
 
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 DEFAULT_TIMEOUT_SECONDS = 10.0  # that of Prometheus, for whoever says nothing
@@ -118,10 +119,8 @@ def _registry(look: Look) -> CollectorRegistry:
 
 
 def _render(look: Look, request: web.Request) -> Page:
-    accept, encodings = (
-        ",".join(request.headers.getall(name, [])) for name in (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING)
-    )
-    return render(_registry(look), accept=normalize_accept(accept), gzip=accepts_gzip(encodings))
+    accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
+    return render(_registry(look), accept=normalize_accept(accept), gzip=wants_gzip(request))
 
 
 def _explain(wanted: Wanted, look: Look, within_seconds: float) -> str:

@@ -1,19 +1,23 @@
 """/sd: the KMS hosts for Prometheus to discover."""
 
 import functools
+from collections.abc import Mapping
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from exporter.names import parse_name
+from exporter.names import canonical
 from exporter.state import Snapshot
-from exporter.threads import run_aside
 from exporter.web.backend import Backend
+from exporter.web.exposition import Page
+from exporter.web.rendering import SharedPages, pack, wants_gzip
 from exporter.web.service_discovery import narrow, render, target_groups, unknown_zones
+
+_HEADERS: Mapping[str, str] = {hdrs.CONTENT_TYPE: "application/json; charset=utf-8"}
 
 
 class TargetsPage:
-    """The hosts of now.
+    """The hosts of now; requests for the same zones while the list is made share it.
 
     Prometheus goes on with the last list while it gets an error, so an error is the answer whenever a list
     would lack hosts that are there.
@@ -21,6 +25,7 @@ class TargetsPage:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._shared = SharedPages("service discovery")
 
     def routes(self) -> list[web.RouteDef]:
         """Give the routes of this page."""
@@ -28,28 +33,25 @@ class TargetsPage:
 
     async def _targets(self, request: web.Request) -> web.Response:
         """Answer with all hosts, or with those of the zones that the query names."""
+        if self._backend.config().web.probe_only:
+            return _refuse(HTTPStatus.NOT_FOUND, "With web.probe_only, no hosts are known here.")
         if not self._backend.is_ready():
-            return web.Response(
-                status=HTTPStatus.SERVICE_UNAVAILABLE, text="Not every zone has been checked yet.\n"
-            )
+            return _refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Not every zone has been checked yet.")
         snapshot = self._backend.snapshot()
-        zones = [_canonical(text) for text in request.query.getall("dns_zone", [])]
+        zones = frozenset(map(canonical, request.query.getall("dns_zone", [])))
         if unknown_zones(snapshot, zones):
-            return web.Response(
-                status=HTTPStatus.NOT_FOUND, text="A zone that dns_zone names is not in the configuration.\n"
-            )
+            return _refuse(HTTPStatus.NOT_FOUND, "A zone that dns_zone names is not in the configuration.")
         if zones:
             snapshot = narrow(snapshot, zones)
-        return web.json_response(text=await run_aside(functools.partial(_render, snapshot)))
+        gzip = wants_gzip(request)
+        work = functools.partial(_render, snapshot, gzip=gzip)
+        page = await self._shared.page((zones, gzip), lambda: work)
+        return web.Response(body=page.body, headers=page.headers)
 
 
-def _render(snapshot: Snapshot) -> str:
-    return render(target_groups(snapshot))
+def _render(snapshot: Snapshot, *, gzip: bool) -> Page:
+    return pack(render(target_groups(snapshot)), _HEADERS, gzip=gzip)
 
 
-def _canonical(text: str) -> str:
-    """Bring the name of a zone into the form of the configuration; what is no name stays as it is."""
-    try:
-        return parse_name(text) if text else text
-    except ValueError:
-        return text
+def _refuse(status: HTTPStatus, reason: str) -> web.Response:
+    return web.Response(status=status, text=f"{reason}\n")

@@ -20,7 +20,7 @@ _COUNTS = ("10", "20", "50", "100")
 
 def variables() -> list[Builder[VariableModel]]:
     """Build the variables; the choices of one follow from those before it."""
-    # An exporter has the first, what it gives at /probe has only the second, under a job of its own.
+    # An exporter has the first; what it gives at /probe has only the second, with the zone as its instance.
     looking = '__name__=~"kms_exporter_build_info|kms_srv_lookup_status"'
     verdicts = "kms_client_verdict"
     return [
