@@ -179,7 +179,7 @@ def _connect_step(probe: ProbeResult) -> Step:
         outcome = f"{probe.failure}{again}"
     else:
         round_trip = seconds if probe.connect_seconds is None else probe.connect_seconds
-        outcome = f"connected in {_milliseconds(round_trip)}{again}"
+        outcome = f"connected in {show_milliseconds(round_trip)}{again}"
         seconds = seconds if again else round_trip  # the kernel's, which no event loop delays
     return Step(
         at=probe.started_at,
@@ -196,7 +196,7 @@ def _bind_step(probe: ProbeResult, connected_at: float) -> Step:
         at=connected_at,
         duration_seconds=max(0.0, probe.finished_at - connected_at) if seconds is None else seconds,
         what=f"RPC bind {_show_endpoint(probe)}",
-        outcome=str(probe.failure) if seconds is None else f"accepted in {_milliseconds(seconds)}",
+        outcome=str(probe.failure) if seconds is None else f"accepted in {show_milliseconds(seconds)}",
         good=probe.up,
     )
 
@@ -233,8 +233,9 @@ def _count(number: int, noun: str) -> str:
 
 
 def _column(seconds: float | None) -> str:
-    return f"{'' if seconds is None else _milliseconds(seconds):>12}"
+    return f"{'' if seconds is None else show_milliseconds(seconds):>12}"
 
 
-def _milliseconds(seconds: float) -> str:
+def show_milliseconds(seconds: float) -> str:
+    """Write a duration as a person reads it."""
     return f"{seconds * 1000:.2f} ms"

@@ -1,10 +1,10 @@
-"""What looking costs: CPU time of the real exporter per lookup, per probe, and per zone of four hosts.
+"""What looking costs, and being looked at: CPU time of the real exporter per lookup, probe, zone and page.
 
 Run by `make bench`; decides no test. The exporter runs as its own process against a real BIND and real
 listeners on loopback; its CPU time is the kernel's account of it (proc(5), /proc/PID/stat), less what it uses
 with one zone. Beside each number stands what the step costs in a bare loop over dnspython's asyncquery.udp or
 loop.sock_connect, and the bytes of a bind back and forth, in the same run, so that machines and days can be
-compared by the ratio.
+compared by the ratio. Pages are compared with /metrics.
 """
 
 import asyncio
@@ -31,6 +31,8 @@ HOSTS_PER_ZONE = 4
 INTERVAL_SECONDS = 5
 WINDOW_SECONDS = 20
 BARE_REPETITIONS = 2000
+PAGES = ("/metrics", "/", "/api/v1/status", "/sd", "/zones/full0.bench.test")
+PAGE_REPETITIONS = 10
 MICROSECONDS = 1e6
 _PARENT = "bench.test"
 _ACCEPTANCE = bytes.fromhex(
@@ -49,6 +51,14 @@ class Cost:
     probes: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageCost:
+    """CPU time of one page, and how large it is, compressed."""
+
+    cpu_seconds: float
+    size_bytes: int
+
+
 def main() -> None:
     """Measure and print a table."""
     with _sink() as port, tempfile.TemporaryDirectory() as directory, Lab(Path(directory)) as lab:
@@ -63,6 +73,7 @@ def main() -> None:
         probed = _measure(lab, _config(hosts=addresses))
         checked = _measure(lab, _config(zones=full))
         bound = _measure(lab, _config(rpc_bind=True, hosts=addresses))
+        pages = _measure_pages(lab, _config(zones=full, interval="1h"))
         lookup = asyncio.run(_bare(lambda: _look_up(named)))
         connect = asyncio.run(_bare(lambda: _connect(port)))
         bind = asyncio.run(_bare(lambda: _connect(port, rpc_bind=True)))
@@ -81,6 +92,11 @@ def main() -> None:
     for name, units, cost, bare in rows:
         ours = _microseconds_per(units, cost, idle)
         print(f"{name:36}{ours:10.0f}{bare:11.0f}{ours / bare:7.1f}")
+    heading = f"page, {ZONES} zones of {HOSTS_PER_ZONE} hosts"
+    print(f"\n{heading:36}{'CPU in ms':>10}{'kB, gzip':>11}{'ratio':>7}")
+    for path, page in pages.items():
+        ratio = page.cpu_seconds / pages["/metrics"].cpu_seconds
+        print(f"{path:36}{page.cpu_seconds * 1000:10.0f}{page.size_bytes / 1000:11.0f}{ratio:7.2f}")
 
 
 @contextlib.contextmanager
@@ -136,6 +152,22 @@ def _measure(lab: Lab, configuration: dict[str, Any]) -> Cost:
         for name in ("kms_srv_lookups_total", "kms_endpoint_probes_total")
     )
     return Cost(cpu_seconds=cpu_after - cpu_before, lookups=lookups, probes=probes)
+
+
+def _measure_pages(lab: Lab, configuration: dict[str, Any]) -> dict[str, PageCost]:
+    """Run the exporter on a configuration, and ask for pages between two checks."""
+    with lab.exporter(configuration) as exporter:
+        wait_until(
+            lambda: exporter.get("/-/ready").status == HTTPStatus.OK or None, "the first checks are done"
+        )
+        costs = {}
+        for path in PAGES:
+            answer, before = exporter.get(path, accept_encoding="gzip"), _cpu_seconds(exporter.pid)
+            for _ in range(PAGE_REPETITIONS):
+                exporter.get(path, accept_encoding="gzip")
+            spent = (_cpu_seconds(exporter.pid) - before) / PAGE_REPETITIONS
+            costs[path] = PageCost(cpu_seconds=spent, size_bytes=len(answer.body))
+    return costs
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -127,7 +127,7 @@ def said(steps: Iterable[NextStep], *phrases: str) -> list[str]:
             )
             for status in ("nxdomain", "nodata")
         ),
-        (server(lookup=aa(record(".", 0))), "srv_declined", [(DNS, ())], ["`.`", ZONE]),
+        (server(lookup=aa(record(".", 0))), "srv_declined", [(DNS, ())], ['"."', ZONE]),
         (
             server(lookup=aa(record(port=0), record(OTHER, 0))),
             "port_closed",
@@ -339,7 +339,7 @@ def test_dot_beside_a_host(outcome: str | None, verdict: Verdict) -> None:
     assert found.verdict is verdict
     steps = advice(found)
     assert commands(steps) == [(DNS, ()), *([] if outcome is UP else OPEN_PORT)]
-    assert said(steps[:1], "`.`", ZONE) == ["`.`", ZONE]
+    assert said(steps[:1], '"."', ZONE) == ['"."', ZONE]
 
 
 def test_host_without_a_result() -> None:

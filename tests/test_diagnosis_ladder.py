@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from exporter.diagnosis import HostSight, Mark, ServerDiagnosis, StaticDiagnosis, Verdict
-from exporter.diagnosis.ladder import Rung, show_milliseconds, static_ladder, zone_ladder
+from exporter.diagnosis.ladder import Rung, static_ladder, zone_ladder
 from exporter.model import Host, IgnoredReason, LookupStatus, ProbeFailure, Record, SrvLookup
+from exporter.trace import show_milliseconds
 from tests.builders import SERVER, TARGET, addresses, answer, endpoint, host, probed, record, server_diagnosis
 
 OTHER = "kms2.contoso.test"
@@ -113,7 +114,7 @@ def test_hosts_of_a_zone(hosts: Sequence[HostSight], verdict: str, expected: str
         ),
         (aa(status=LookupStatus.NXDOMAIN), "srv_missing", "+x---", "none (nxdomain)"),
         (aa(status=LookupStatus.NODATA), "srv_missing", "+x---", "none (nodata)"),
-        (aa(record(".", 0)), "srv_declined", "+x---", "`.`"),
+        (aa(record(".", 0)), "srv_declined", "+x---", '"."'),
         (PORT_0, "port_closed", "+x---", "2 of them unusable"),
     ],
 )

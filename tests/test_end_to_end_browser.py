@@ -285,8 +285,9 @@ def test_filter_by_verdict(page: Browser) -> None:
         ("/?q=ed.kms.test", "main details"),
         ("/?q=healthy", ""),
         ("/zones/weighted.kms.test", "#past li:first-child details"),
+        ("/clients/branch-workgroup", "#past li:first-child details"),
     ],
-    ids=["trouble", "all kinds", "zone"],
+    ids=["trouble", "all kinds", "zone", "kind of client"],
 )
 def test_accessible(page: Browser, path: str, unfolded: str, size: tuple[int, int], scheme: Scheme) -> None:
     """axe-core finds nothing on a page, folded or unfolded: contrast, names, roles, order."""
@@ -295,6 +296,19 @@ def test_accessible(page: Browser, path: str, unfolded: str, size: tuple[int, in
     page.open(path)
     if unfolded:
         unfold_all(page, unfolded)
+    assert page.violations() == []
+
+
+@BOTH_VIEWS
+def test_host_page(page: Browser, size: tuple[int, int], scheme: Scheme) -> None:
+    """The card of a static host leads to its page, which shows what was done and is as accessible."""
+    need_axe()
+    page.show(size=size, scheme=scheme)
+    page.open("/?q=kms.closed")
+    page.one("#static-hosts h3 a").click()
+    assert page.path.startswith("/hosts/kms.closed.kms.test:")
+    trace = unfold(page, page.one("#past li:first-child")).find_element(By.CSS_SELECTOR, "table").text
+    assert "connection_refused" in trace
     assert page.violations() == []
 
 

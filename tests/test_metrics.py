@@ -493,7 +493,7 @@ kms_exporter_event_loop_lag_seconds_bucket{le="10.0"} 1.0
 kms_exporter_event_loop_lag_seconds_bucket{le="+Inf"} 2.0
 kms_exporter_event_loop_lag_seconds_count 2.0
 kms_exporter_event_loop_lag_seconds_sum 60.002
-# HELP kms_exporter_config_last_reload_successful 1 when the last attempt to load the configuration succeeded.
+# HELP kms_exporter_config_last_reload_successful 1 when the configuration was loaded at the last attempt, and that of the web side with it.
 # TYPE kms_exporter_config_last_reload_successful gauge
 kms_exporter_config_last_reload_successful 1.0
 # HELP kms_exporter_config_last_reload_success_timestamp_seconds When the configuration was last loaded, in Unix time.

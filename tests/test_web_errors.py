@@ -73,9 +73,9 @@ def test_not_found_in_a_browser() -> None:
         assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert answer.headers["Vary"] == "Accept"
         page = Links(await answer.text())
-        assert set(page.links) == pages()
+        assert set(page.links) - {"#main"} == pages()
         assert page.active == ["link", "link"]
-        for link in page.links:
+        for link in pages():
             assert (await client.get(link)).status != HTTPStatus.NOT_FOUND, link
 
     visit(look)
@@ -122,7 +122,7 @@ def test_nothing_is_repeated(method: str, accept: str) -> None:
         )
         assert answer.status == HTTPStatus.NOT_FOUND
         text = await answer.text()
-        for piece in ("script", "needle", "alert", "&amp;", "\u202e"):
+        for piece in ("<script", "needle", "alert", "&amp;", "\u202e"):
             assert piece not in text
             assert piece not in str(answer.headers)
 

@@ -17,7 +17,7 @@ from exporter.web.detail import Detail, make_detail
 from exporter.web.finding import BadQueryError, Query, parse_query
 from exporter.web.overview import MAX_UNFOLDED, Overview, make_overview
 from exporter.web.sparkline import sparkline
-from exporter.web.words import Tone, moment, show_duration
+from exporter.web.words import Tone, in_words, moment
 from tests.builders import (
     TARGET,
     ZONE,
@@ -105,7 +105,7 @@ NEW = zone_view("new.test", ServerView(dns_server=A))
 )
 def test_duration(seconds: float, words: str) -> None:
     """A duration is written in its two largest units."""
-    assert show_duration(seconds) == words
+    assert in_words(seconds) == words
 
 
 def test_moment() -> None:

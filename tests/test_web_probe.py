@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import gzip
+import threading
 from http import HTTPStatus
 
 import pytest
@@ -11,9 +12,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from exporter import ondemand
 from exporter.config import Config, dump, parse
 from exporter.ondemand import OnDemand
-from exporter.web import Backend
+from exporter.web import Backend, service
 from exporter.web.probing import TIMEOUT_HEADER, check_seconds
-from tests.services import LOOPBACK, Lab, parse_metrics
+from tests.services import DEADLINE_SECONDS, LOOPBACK, Lab, parse_metrics
 from tests.test_web import BUILD, OPENMETRICS, TEXT, Client, backend, visit
 
 CONFIG = """
@@ -214,6 +215,28 @@ def test_config() -> None:
         assert text == dump(config())
         assert parse(text.encode()) == config()
 
+    visit(look, served())
+
+
+def test_configurations_are_shown_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many who ask for /config at once take no more of the processor than one."""
+    may_go_on = threading.Event()
+    at_once: list[Config] = []
+
+    def waiting_dump(shown: Config) -> str:
+        at_once.append(shown)
+        assert may_go_on.wait(DEADLINE_SECONDS)
+        return dump(shown)
+
+    async def look(client: Client) -> None:
+        requests = [asyncio.create_task(client.get("/config")) for _ in range(5)]
+        await asyncio.wait(requests, timeout=0.2)  # for a second one to begin, if it would
+        assert len(at_once) == 1
+        may_go_on.set()
+        texts = {await (await request).text() for request in requests}
+        assert texts == {dump(config())}
+
+    monkeypatch.setattr(service, "dump", waiting_dump)
     visit(look, served())
 
 

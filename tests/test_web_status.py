@@ -1,8 +1,10 @@
-"""Tests of the status page and the page of a zone, served over loopback and read as a browser reads them."""
+"""Tests of the pages for people, served over loopback and read as a browser reads them."""
 
 import asyncio
+import difflib
 import gzip
 import itertools
+import threading
 import urllib.parse
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,24 +12,31 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from exporter.build import BuildInfo
+from exporter.config import parse
 from exporter.history import History
-from exporter.model import Host, LookupStatus, ProbeFailure, ZoneCheck
+from exporter.model import Found, Host, HostCheck, LookupStatus, ProbeFailure, ZoneCheck
+from exporter.ondemand import OnDemand, Wanted
 from exporter.state import ServerView, Snapshot, State, ZoneView
 from exporter.web import Backend, Paths
-from exporter.web.overview import MAX_UNFOLDED
+from exporter.web.overview import MAX_LISTED, MAX_UNFOLDED
 from tests.builders import (
+    CLIENT,
     TARGET,
     ZONE,
     addresses,
     answer,
     at_server,
+    client_check,
+    client_settings,
     client_view,
     configure,
     endpoint,
     endpoint_view,
     host,
+    host_check,
     probed,
     record,
     static_host_view,
@@ -36,6 +45,7 @@ from tests.builders import (
     zone_view,
 )
 from tests.page import Element, links_of, read_page
+from tests.services import DEADLINE_SECONDS
 from tests.test_web import Client, backend, visit
 
 A, B = "192.0.2.53", "192.0.2.54"
@@ -46,6 +56,7 @@ POLICY = (
 SYMBOLS = "\N{BALLOT X}\N{CHECK MARK}\N{EN DASH}!?-"
 HOSTILE = '<script>alert("\'&amp;`")</script>'
 OVERRIDE = "\u202e\u05d0\u05d1 gnp.exe"
+STATIC = host("kms9.test", 1689)
 HOSTILE_TARGETS = [
     r"\060script\062alert\0401\041\060\047script\062.test",
     "x" * 63 + "." + "y" * 63 + ".test",
@@ -89,15 +100,44 @@ def showing(*zones: ZoneView, **fields: Any) -> Backend:
     return backend(snapshot=lambda: Snapshot(zones=zones, **defaults | fields))
 
 
-def checked(*checks: ZoneCheck) -> Backend:
-    """Serve what a state and its history know after some checks of the usual zone at two DNS servers."""
+def checked(*checks: Found) -> Backend:
+    """Serve what a state and its history know after some checks of the usual zone, a host, and a client."""
     state = State()
-    configure(state, {ZONE: zone_settings(A, B)})
+    configure(
+        state,
+        {ZONE: zone_settings(A, B)},
+        hosts=[STATIC],
+        clients={CLIENT: client_settings(ZONE, servers=[A, B])},
+    )
     history = History(state)
     for check in checks:
-        state.apply_zone(check)
+        match check:
+            case ZoneCheck():
+                state.apply_zone(check)
+            case HostCheck():
+                state.apply_host(check)
+            case _:
+                state.apply_client(check)
         history.note(check)
     return replace(backend(snapshot=state.snapshot), history=history)
+
+
+def on_demand(text: str) -> Backend:
+    """Serve where nothing is checked on a timer."""
+    config = parse(f"web: {{probe_only: true}}\n{text}".encode())
+    return replace(backend(), config=lambda: config, ondemand=OnDemand(config))
+
+
+def names_in(page: Element, place: str) -> list[str]:
+    """List what a section of a page names."""
+    return [each.text for each in page.one("section", id=place).all("li")]
+
+
+def assert_leads_to_a_check(link: str, target: str, served: Backend) -> None:
+    """Hold a link against what /probe takes."""
+    url = URL(link, encoded=True)
+    assert (url.path, url.query.get("target"), url.query.get("debug")) == ("/probe", target, "true")
+    assert isinstance(served.ondemand.admit(url.query["target"], None), Wanted)
 
 
 def check(number: int, *, fails: bool = False) -> ZoneCheck:
@@ -236,19 +276,31 @@ def test_record_gone_and_host_up() -> None:
     assert "record gone" not in rows["kms7.test"]
 
 
-def test_large_page() -> None:
-    """Of very many zones the first carry what they unfold to, the others a link that leads to it."""
+@pytest.mark.parametrize(
+    ("place", "last_link"),
+    [
+        ("zones", "/zones/site049.test"),
+        ("static-hosts", "/hosts/site049.test:1688"),
+        ("clients", "/clients/site049.test"),
+    ],
+)
+def test_large_page(place: str, last_link: str) -> None:
+    """Of very many cards the first carry what they unfold to, the others a link that leads to it."""
     count = MAX_UNFOLDED + 10
-    zones = [zone_at(f"site{number:03}.test", record()) for number in range(count)]
-    served = showing(*zones)
-    page = look("/", served)
-    details = page.all("details")
-    assert len(details) == count
-    holders = [each for each in page.all("div", class_="detail") if "data-source" in each.attributes]
+    names = [f"site{number:03}.test" for number in range(count)]
+    served = showing(
+        *(zone_at(name, record()) for name in names),
+        static_hosts=tuple(static_host_view(host(name), A) for name in names),
+        clients=tuple(client_view(GOOD, client=name) for name in names),
+        targets=((A, addresses(TARGET, "192.0.2.1")), *((A, addresses(name, "192.0.2.1")) for name in names)),
+    )
+    section = look("/", served).one("section", id=place)
+    assert len(section.all("details")) == count
+    holders = [each for each in section.all("div", class_="detail") if "data-source" in each.attributes]
     assert len(holders) == count - MAX_UNFOLDED
     last = holders[-1]
     link = last.one("a").attributes["href"]
-    assert link == "/zones/site049.test"
+    assert link == last_link
     part, whole = look_at([last.attributes["data-source"], link], served)
     for fetched in (part, whole):
         assert fetched.one("div", id=last.attributes["id"]).all("table")
@@ -266,8 +318,10 @@ def test_links_lead_somewhere() -> None:
             if answer.content_type == "text/html":
                 new = links_of(read_page(await answer.text()))
                 assert all(each.startswith(("/", "#")) and not each.startswith("//") for each in new)
-                found += [each for each in new if each.startswith("/") and each not in found]
-        assert {"/metrics", "/api/v1/status", "/zones/gone.test"} <= set(found)
+                new = [each for each in new if not each.startswith(("#", "/probe?"))]
+                found += [each for each in new if each not in found]
+        alone = {"/zones/gone.test", f"/hosts/{TARGET}:1688", "/clients/lost"}
+        assert {"/metrics", "/api/v1/status", *alone} <= set(found)
 
     visit(follow, EVERYTHING)
 
@@ -275,7 +329,8 @@ def test_links_lead_somewhere() -> None:
 def test_links_behind_a_proxy() -> None:
     """Behind a proxy every link has the prefix that a browser needs."""
     served = replace(EVERYTHING, paths=Paths(routes="", links="/kms"))
-    for page in look_at(["/", "/zones/gone.test", "/?q=go&verdict=ok"], served):
+    paths = ["/", "/zones/gone.test", "/hosts/kms7.test:1688", "/clients/lost", "/?q=go&verdict=ok"]
+    for page in look_at(paths, served):
         links = links_of(page, wanted=lambda link: not link.startswith("#"))
         assert links
         assert [link for link in links if not link.startswith("/kms/")] == []
@@ -393,7 +448,7 @@ def test_concurrent_requests_share_a_page() -> None:
     visit(get, backend(snapshot=snapshot))
 
 
-# --- The page of a zone
+# --- The page of a zone, a static host or a kind of client
 
 
 def test_zone_page() -> None:
@@ -415,12 +470,135 @@ def test_zone_page() -> None:
     assert [each.text for each in trace.all("th", scope="col")] == ["Start", "Took", "What", "Outcome"]
 
 
+def test_host_page() -> None:
+    """The page of a static host has what was seen of it, and its checks with their traces."""
+    good = host_check(STATIC, "192.0.2.9", dns_server=A, at=1_700_000_000.0)
+    down = replace(
+        host_check(STATIC, "192.0.2.9", dns_server=A, at=1_700_000_060.0),
+        probes=(probed(endpoint("kms9.test", 1689, "192.0.2.9"), ProbeFailure.TIMEOUT, at=1_700_000_060.0),),
+    )
+    page = look("/hosts/kms9.test:1689", checked(good, down))
+    assert page.one("h1").text == "\N{BALLOT X} kms9.test:1689"
+    assert page.one("p", id="checked").text.startswith("Static host, checked")
+    [endpoints] = page.one("section", id="now").all("table")
+    assert "kms9.test:1689 192.0.2.9" in endpoints.text
+    summaries = [each.text for each in page.one("ol", class_="past").all("summary")]
+    assert ["failed" in each for each in summaries] == [True, False]
+    assert summaries[0].endswith(f"{A} port_filtered")
+    newest, _ = page.one("ol", class_="past").all("table")
+    assert "connect kms9.test 192.0.2.9" in newest.text
+    assert "timeout" in newest.text
+
+
+def test_host_page_of_an_address() -> None:
+    """A static host that is an address was looked up at no DNS server, and none is named."""
+    address = host("2001:db8::5")
+    state = State()
+    configure(state, {}, hosts=[address])
+    history = History(state)
+    check = host_check(address, "2001:db8::5", dns_server="", at=1_700_000_000.0)
+    state.apply_host(check)
+    history.note(check)
+    served = replace(backend(snapshot=state.snapshot), history=history)
+    [card] = look("/", served).one("section", id="static-hosts").all("article")
+    page = look(card.one("h3").one("a").attributes["href"], served)
+    assert page.one("h1").text == "\N{CHECK MARK} [2001:db8::5]:1688"
+    assert "As assigned" in page.one("section", id="now").text
+    assert page.one("ol", class_="past").one("summary").text.endswith(": ok")
+
+
+def test_client_page() -> None:
+    """The page of a kind of client has which suffix it finds, and its checks with their traces."""
+    page = look(f"/clients/{CLIENT}", checked(client_check(check(0)), client_check(check(1, fails=True))))
+    assert page.one("p", id="checked").text.startswith("Kind of client, checked")
+    assert page.one("h1").text.endswith(CLIENT)
+    now = page.one("section", id="now")
+    assert f"Searches in this order: {ZONE}." in now.text
+    assert [each.one("bdi").text for each in now.all("h3") if "At" in each.text] == [A, B]
+    newest, oldest = page.one("ol", class_="past").all("details")
+    assert "failed" in newest.one("summary").text
+    assert "good" in oldest.one("summary").text
+    assert "connect" in newest.one("table").text
+
+
+@pytest.mark.parametrize("path", [f"/zones/{ZONE}", "/hosts/kms9.test:1689", f"/clients/{CLIENT}"])
+def test_page_before_the_first_check(path: str) -> None:
+    """What has not been checked yet has a page that says so."""
+    page = look(path, checked())
+    assert "not checked yet" in page.one("p", id="checked").text
+    assert "None is kept yet." in page.one("section", id="past").text
+    assert not page.all("div", class_="detail")
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        (f"/zones/{ZONE}", ZONE),
+        ("/hosts/kms9.test:1689", "kms9.test:1689"),
+        ("/hosts/[fe80::1%25lo]:1688", "[fe80::1%lo]:1688"),
+        (f"/clients/{CLIENT}", None),
+    ],
+)
+def test_check_now(path: str, target: str | None) -> None:
+    """A zone and a static host have a link to a check of it that is made now; a kind of client cannot."""
+    scoped = host("fe80::1%lo")
+    config = parse(f"zones: [{{name: {ZONE}}}]\nhosts: ['kms9.test:1689', '[{scoped.target}]']".encode())
+    served = replace(
+        showing(
+            zone_at(ZONE, record()),
+            static_hosts=(static_host_view(STATIC, A), static_host_view(scoped)),
+            clients=(client_view(GOOD),),
+        ),
+        ondemand=OnDemand(config),
+    )
+    links = [each.attributes["href"] for each in look(path, served).all("a", id="probe")]
+    assert bool(links) == bool(target)
+    for link in links:
+        assert_leads_to_a_check(link, target or "", served)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "branch",
+        "a/b",
+        "/a//b/",
+        "a/../b",
+        "what? #1 & more=less",
+        "50% \"sure\" 'so'",
+        "a%2Fb%252F",
+        "{x}",
+        "\u05d0\u05d1 \N{SNOWMAN} \N{GRINNING FACE}",
+        HOSTILE,
+        "x" * 100,
+    ],
+)
+def test_client_names(name: str) -> None:
+    """Whatever a kind of client is called, its card leads to its page, and that to nothing else."""
+    served = replace(
+        showing(clients=(client_view(GOOD, client=name),)), paths=Paths(routes="/kms", links="/kms")
+    )
+
+    async def get(client: Client) -> None:
+        page = read_page(await (await client.get("/kms/")).text())
+        [card] = page.one("section", id="clients").all("article")
+        link = card.one("h3").one("a").attributes["href"]
+        for query in ("", "?part=detail"):
+            answer = await client.get(URL(f"{link}{query}", encoded=True), allow_redirects=False)
+            assert answer.status == HTTPStatus.OK
+            page = read_page(await answer.text())
+            assert page.all("div", id=f"detail-{card.attributes['id']}")
+            assert [each.one("bdi").text for each in page.all("h1")] == [name] * (not query)
+
+    visit(get, served)
+
+
 def test_zone_since() -> None:
     """Each DNS server's row says since when its verdict has been what it is."""
     page = look("/", checked(check(0), check(1, fails=True), check(2, fails=True)))
     since = {
         row.one("span", class_="at").one("bdi").text: row.one("span", class_="since").one("time").attributes
-        for row in page.all("li", class_="row")
+        for row in page.one("section", id="zones").all("li", class_="row")
     }
     assert {label: each["datetime"] for label, each in since.items()} == {
         A: "2023-11-14T22:13:20Z",
@@ -446,48 +624,196 @@ def test_zone_page_with_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("given", "leads_to"),
     [
-        ("contoso.test", None),
-        ("Contoso.TEST", "/kms/zones/contoso.test"),
-        ("contoso.test.", "/kms/zones/contoso.test"),
-        ("m\u00fcnchen.test", "/kms/zones/xn--mnchen-3ya.test"),
-        ("M%C3%9CNCHEN.test.", "/kms/zones/xn--mnchen-3ya.test"),
-        ("xn--mnchen-3ya.test", None),
-        ("CONTOSO.test?check=1.000", "/kms/zones/contoso.test?check=1.000"),
+        ("/zones/contoso.test", None),
+        ("/zones/Contoso.TEST", "/zones/contoso.test"),
+        ("/zones/contoso.test.", "/zones/contoso.test"),
+        ("/zones/m\u00fcnchen.test", "/zones/xn--mnchen-3ya.test"),
+        ("/zones/M%C3%9CNCHEN.test.", "/zones/xn--mnchen-3ya.test"),
+        ("/zones/xn--mnchen-3ya.test", None),
+        ("/zones/CONTOSO.test?check=1.000", "/zones/contoso.test?check=1.000"),
+        ("/hosts/kms7.test:1688", None),
+        ("/hosts/kms7.test%3A1688", None),
+        ("/hosts/KMS7.test", "/hosts/kms7.test:1688"),
+        ("/hosts/kms7.test.?part=detail", "/hosts/kms7.test:1688?part=detail"),
+        ("/hosts/kms9.test:01689", "/hosts/kms9.test:1689"),
+        ("/hosts/[2001:db8::5]:1688", None),
+        ("/hosts/%5B2001:db8::5%5D:1688", None),
+        ("/hosts/2001:DB8:0::5", "/hosts/%5B2001:db8::5%5D:1688"),
+        ("/hosts/[2001:db8::5]", "/hosts/%5B2001:db8::5%5D:1688"),
     ],
 )
 def test_spellings(given: str, leads_to: str | None) -> None:
-    """Any spelling of a zone leads to the page with the canonical one."""
+    """Any spelling of a zone or static host leads to the page with the canonical one."""
     served = replace(
-        showing(zone_at("contoso.test"), zone_at("xn--mnchen-3ya.test")), paths=Paths(links="/kms")
+        showing(
+            zone_at("contoso.test"),
+            zone_at("xn--mnchen-3ya.test"),
+            static_hosts=tuple(map(static_host_view, (host("kms7.test"), STATIC, host("2001:db8::5")))),
+        ),
+        paths=Paths(links="/kms"),
     )
 
     async def get(client: Client) -> None:
-        answer = await client.get(f"/zones/{given}", allow_redirects=False)
+        answer = await client.get(given, allow_redirects=False)
         assert answer.status == (HTTPStatus.FOUND if leads_to else HTTPStatus.OK)
-        assert answer.headers.get("Location") == leads_to
+        assert answer.headers.get("Location") == (f"/kms{leads_to}" if leads_to else None)
 
     visit(get, served)
 
 
 @pytest.mark.parametrize(
-    ("given", "near"),
+    ("given", "kind", "near"),
     [
-        ("contso.test", ["contoso.test"]),
-        ("nowhere.example", []),
-        (urllib.parse.quote(HOSTILE, safe=""), []),
-        ("x" * 2000, []),
-        ("%20", []),
+        ("/zones/contso.test", "zone", ["contoso.test"]),
+        ("/zones/nowhere.example", "zone", []),
+        (f"/zones/{urllib.parse.quote(HOSTILE, safe='')}", "zone", []),
+        (f"/zones/{'x' * 2000}", "zone", []),
+        ("/zones/%20", "zone", []),
+        ("/hosts/kms7.test:1689", "static host", ["kms7.test:1688"]),
+        ("/hosts/kms7.test:0", "static host", ["kms7.test:1688"]),
+        ("/hosts/a:b:c", "static host", []),
+        ("/hosts/contoso.test", "static host", []),
+        ("/clients/BRANCH", "kind of client", ["Branch"]),
+        (f"/clients/{urllib.parse.quote(HOSTILE, safe='')}", "kind of client", []),
     ],
 )
-def test_unknown_zone(given: str, near: list[str]) -> None:
-    """A zone that is not configured is not found; the page says so and names those that are spelled alike."""
+def test_unknown_name(given: str, kind: str, near: list[str]) -> None:
+    """What is not configured is not found; the page says so and leads to what is spelled alike."""
+    served = showing(
+        zone_at("contoso.test"),
+        static_hosts=(static_host_view(host("kms7.test")),),
+        clients=(client_view(GOOD, client="Branch"),),
+    )
 
     async def get(client: Client) -> None:
-        answer = await client.get(f"/zones/{given}")
+        answer = await client.get(given)
         assert answer.status == HTTPStatus.NOT_FOUND
         page = read_page(await answer.text())
-        assert page.one("h1").text == "No such zone"
-        assert [each.text for each in page.one("main").all("li")] == near
+        assert page.one("h1").text == f"No such {kind}"
+        assert f"The configuration has 1 {kind}, and" in page.text
+        found = page.one("main").all("li")
+        assert [each.text for each in found] == near
+        for each in found:
+            assert (await client.get(each.one("a").attributes["href"])).status == HTTPStatus.OK
         assert page.all("script") == []  # there is nothing to refresh
 
+    visit(get, served)
+
+
+def test_unknown_name_where_there_is_none() -> None:
+    """Where nothing of a kind is configured, a page that is not found says just that."""
+
+    async def get(client: Client) -> None:
+        page = read_page(await (await client.get("/hosts/kms7.test")).text())
+        assert "The configuration has no static hosts, so not kms7.test either." in page.text
+
+    visit(get)
+
+
+def test_unknown_name_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that are spelled alike are looked for beside the event loop, which goes on meanwhile."""
+    asked, may_go_on = threading.Event(), threading.Event()
+    compare = difflib.get_close_matches
+
+    def wait(*given: Any, **named: Any) -> list[Any]:
+        asked.set()
+        assert may_go_on.wait(DEADLINE_SECONDS)
+        return compare(*given, **named)
+
+    async def get(client: Client) -> None:
+        monkeypatch.setattr(difflib, "get_close_matches", wait)
+        unknown = asyncio.create_task(client.get("/zones/contso.test"))
+        assert await asyncio.to_thread(asked.wait, DEADLINE_SECONDS)
+        assert (await client.get("/-/healthy")).status == HTTPStatus.OK
+        may_go_on.set()
+        assert (await unknown).status == HTTPStatus.NOT_FOUND
+
     visit(get, showing(zone_at("contoso.test")))
+
+
+# --- Where nothing is checked on a timer
+
+
+MANY_ZONES = f"zones: [{', '.join(f'{{name: site{number:03}.test}}' for number in range(MAX_LISTED + 50))}]"
+FLEET = "zones: [{name: contoso.test}, {name: m\u00fcnchen.test}]\nhosts: [kms7.test, '[2001:db8::5]:1689']"
+
+
+def test_on_demand_page() -> None:
+    """Where nothing is checked on a timer, the page says so and links a check of all that is configured."""
+    served = on_demand(f"{FLEET}\nclients: [{{name: branch, suffixes: [contoso.test]}}]")
+    page = look("/", served)
+    assert page.one("h1").text == "Nothing is checked on a timer here"
+    assert "Kinds of clients, of which the configuration has 1, are not looked at." in page.text
+    assert "is configured" not in page.text
+    assert names_in(page, "zones") == ["contoso.test", "xn--mnchen-3ya.test"]
+    assert names_in(page, "hosts") == ["[2001:db8::5]:1689", "kms7.test:1688"]
+    for each in (*page.one("section", id="zones").all("a"), *page.one("section", id="hosts").all("a")):
+        assert_leads_to_a_check(each.attributes["href"], each.text, served)
+
+
+@pytest.mark.parametrize(
+    ("query", "zones", "hosts"),
+    [
+        ("?q=CONTOSO", ["contoso.test"], []),
+        ("?q=M%C3%9CNCHEN", ["xn--mnchen-3ya.test"], []),
+        ("?q=kms7&verdict=ok", [], ["kms7.test:1688"]),
+        (
+            "?verdict=trouble",
+            ["contoso.test", "xn--mnchen-3ya.test"],
+            ["[2001:db8::5]:1689", "kms7.test:1688"],
+        ),
+    ],
+)
+def test_search_on_demand(query: str, zones: list[str], hosts: list[str]) -> None:
+    """The search narrows what is listed; what has no verdict has none to be filtered by."""
+    page = look(f"/{query}", on_demand(FLEET))
+    assert (names_in(page, "zones"), names_in(page, "hosts")) == (zones, hosts)
+    assert page.one("p", id="zones-shown").text == (
+        "" if len(zones) == 2 else f"{len(zones)} of 2 zones found."
+    )
+
+
+def test_many_on_demand() -> None:
+    """Of very many names the first are listed, and the others can be searched for."""
+    page, found = look_at(["/", "/?q=site249"], on_demand(MANY_ZONES))
+    assert len(names_in(page, "zones")) == MAX_LISTED
+    assert "250 of 250 zones found, of which the first 200 are listed." in page.text
+    assert names_in(found, "zones") == ["site249.test"]
+
+
+def test_allowed_on_demand() -> None:
+    """Where only a suffix is allowed there is nothing to list, and the page says what can be asked for."""
+    config = parse(b"web: {probe_only: true, probe_allow: [contoso.test]}")
+    served = replace(backend(paths=Paths(links="/kms")), config=lambda: config)
+    page = look("/", served)
+    assert "No zone is configured." in page.one("section", id="zones").text
+    assert not page.all("section", id="hosts")
+    assert "/kms/probe?target=NAME&debug=true" in page.text
+
+
+@pytest.mark.parametrize(
+    ("path", "heading", "leads_to"),
+    [
+        ("/zones/Contoso.test", "Not checked on a timer", ["contoso.test"]),
+        ("/hosts/KMS7.test", "Not checked on a timer", ["kms7.test:1688"]),
+        ("/clients/branch", "Not checked on a timer", []),
+        ("/zones/contso.test", "No such zone", ["contoso.test"]),
+        ("/hosts/kms8.test:1688", "No such static host", ["kms7.test:1688"]),
+        ("/clients/x", "No such kind of client", []),
+    ],
+)
+def test_name_on_demand(path: str, heading: str, leads_to: list[str]) -> None:
+    """Where nothing is checked on a timer nothing has a page, and what is configured can be checked now."""
+    served = on_demand(f"{FLEET}\nclients: [{{name: branch, suffixes: [contoso.test]}}]")
+
+    async def get(client: Client) -> None:
+        answer = await client.get(path)
+        assert answer.status == HTTPStatus.NOT_FOUND
+        page = read_page(await answer.text())
+        assert page.one("h1").text == heading
+        links = links_of(page.one("main"), wanted=lambda link: link != "/")
+        assert len(links) == len(leads_to)
+        for link, target in zip(links, leads_to, strict=True):
+            assert_leads_to_a_check(link, target, served)
+
+    visit(get, served)

@@ -25,7 +25,7 @@ from exporter.diagnosis.findings import (
     StaticDiagnosis,
     ZoneDiagnosis,
 )
-from exporter.diagnosis.ladder import Mark, Rung, show_milliseconds, static_ladder, zone_ladder
+from exporter.diagnosis.ladder import Mark, Rung, static_ladder, zone_ladder
 from exporter.diagnosis.profiles import SuffixSight, deciding_suffix
 from exporter.diagnosis.repairs import NextStep, Place
 from exporter.diagnosis.selection import Selection, first_attempt
@@ -53,7 +53,6 @@ __all__ = [
     "advise_static",
     "diagnose",
     "remark",
-    "show_milliseconds",
     "static_ladder",
     "zone_ladder",
 ]

@@ -120,8 +120,8 @@ def _repair_records(server: ServerDiagnosis, zone: ZoneDiagnosis) -> Iterator[Ne
     if any(record.target == NOT_AVAILABLE for record in server.lookup.records):
         yield NextStep(
             place=Place.DNS,
-            text=f"A record's target is `.`: somebody declared that {name} has no KMS host. Delete that "
-            "record if clients should find one.",
+            text=f'The target of a record is ".": somebody declared that {name} has no KMS host. Delete '
+            "that record if clients should find one.",
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from exporter.diagnosis.findings import ServerDiagnosis, StaticDiagnosis
 from exporter.diagnosis.verdicts import HostSight, Verdict
 from exporter.model import IgnoredReason, LookupStatus, is_address
+from exporter.trace import show_milliseconds
 
 
 class Mark(enum.StrEnum):
@@ -60,7 +61,7 @@ def _records_rung(server: ServerDiagnosis) -> Rung:
     if lookup.status is not LookupStatus.OK:
         return Rung(name=name, mark=Mark.FAILED, detail=f"none ({lookup.status})")
     if server.verdict is Verdict.SRV_DECLINED:
-        return Rung(name=name, mark=Mark.FAILED, detail="the target is `.`: no service here")
+        return Rung(name=name, mark=Mark.FAILED, detail='the target is ".": no service here')
     mark = Mark.FAILED if not lookup.records else Mark.PARTLY if lookup.portless else Mark.PASSED
     cut = lookup.ignored.get(IgnoredReason.RECORDS_PER_ZONE, 0)
     unusable = lookup.record_count - len(lookup.records) - cut
@@ -93,8 +94,3 @@ def _share(name: str, passed: Sequence[HostSight], reached: Sequence[HostSight])
         return Rung(name=name, mark=Mark.NOT_REACHED)
     mark = Mark.PASSED if len(passed) == len(reached) else Mark.PARTLY if passed else Mark.FAILED
     return Rung(name=name, mark=mark, detail=f"{len(passed)} of {len(reached)}")
-
-
-def show_milliseconds(seconds: float) -> str:
-    """Write a duration as a person reads it."""
-    return f"{seconds * 1000:.2f} ms"

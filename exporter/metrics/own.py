@@ -73,7 +73,7 @@ def _exporter(view: ExporterView, build: BuildInfo) -> Iterator[Metric]:
     )
     yield gauge(
         "kms_exporter_config_last_reload_successful",
-        "1 when the last attempt to load the configuration succeeded.",
+        "1 when the configuration was loaded at the last attempt, and that of the web side with it.",
         (),
         [((), view.last_reload_successful)] if view.last_reload_successful is not None else [],
     )

@@ -21,11 +21,11 @@ from exporter.diagnosis import (
     Rung,
     ServerDiagnosis,
     Verdict,
-    show_milliseconds,
 )
 from exporter.model import ProbeResult, host_port
 from exporter.report import ClientReport, Report, ServerReport, StaticReport, Status
 from exporter.report.words import MARK_SYMBOLS, MEANINGS, show_chances, show_error, show_meaning
+from exporter.trace import show_milliseconds
 
 _WIDE = 1000  # for a pipe: who reads lines wants them whole
 _STYLES = {

@@ -21,7 +21,7 @@ Owns no results; everything it answers comes from a snapshot or goes through a c
 | sending | large pages to slow readers |
 """
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from exporter.web.access import Access
 from exporter.web.api import StatusApi
@@ -44,7 +44,7 @@ def make_application(backend: Backend, access: Access | None = None) -> web.Appl
     application = web.Application(
         middlewares=[Sending().middleware, access.middleware, Errors(backend).middleware]
     )
-    application.on_response_prepare.extend([_no_sniffing, access.add_headers])
+    application.on_response_prepare.extend([_add_headers, access.add_headers])
     for pages in (
         StatusPages(backend),
         StatusApi(backend),
@@ -57,6 +57,10 @@ def make_application(backend: Backend, access: Access | None = None) -> web.Appl
     return application
 
 
-async def _no_sniffing(_request: web.Request, response: web.StreamResponse) -> None:
-    """Have a browser take an answer for what it says that it is, and not look for markup in text from DNS."""
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Have a browser take an answer for what it says that it is, and not look for markup in text from DNS.
+
+    Nor is anybody told which libraries of which version answer.
+    """
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers[hdrs.SERVER] = "kms-exporter"

@@ -2,7 +2,8 @@
 
 Whoever guesses learns nothing from the time that a refusal takes: a user who is not there, and one whose hash
 is cheap, cost as much as the most expensive hash. Whoever was let in is remembered, so that a scrape every 15
-seconds computes no hash. No user name and no password is logged or shown.
+seconds computes no hash. A flood of guesses takes a share of those who may wait, not all of
+it. No user name and no password is logged or shown.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import binascii
 import functools
 import hmac
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -23,7 +24,9 @@ from exporter.config.webfile import WebConfig
 from exporter.threads import run_aside
 from exporter.web.paths import Paths
 
-MOST_WAITING = 16
+MOST_WAITING = 64
+MOST_WAITING_OF_ONE = 16
+"""From one address: a flood of guesses from there leaves room for others to show a password."""
 MOST_REMEMBERED = 256
 _LONGEST_PASSWORD = 72
 """Where bcrypt itself stops; more is left out, as every implementation before this one has done."""
@@ -90,12 +93,16 @@ class Access:
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._one_at_a_time = asyncio.Semaphore()
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
+        self._users: Mapping[str, str] = {}
+        self._accounts = Accounts(self._users)
         self.use(WebConfig())
 
     def use(self, config: WebConfig) -> None:
-        """Go by this configuration from now on; who was let in before has to show a password again."""
-        self._accounts = Accounts(config.basic_auth_users)
+        """Go by this configuration from now on; when users change, all show a password again."""
+        if config.basic_auth_users != self._users:
+            self._users = config.basic_auth_users
+            self._accounts = Accounts(self._users)
         self._open = {self._paths.route(path) for path in config.basic_auth_excluded_paths}
         self._headers = {name: value for name, value in config.http_server_config.headers.items() if value}
 
@@ -109,9 +116,10 @@ class Access:
         if credentials is None:
             return _refuse()
         if not accounts.remembers(credentials):
-            if self._waiting >= MOST_WAITING:
+            client = request.remote or ""
+            if self._waiting.total() >= MOST_WAITING or self._waiting[client] >= MOST_WAITING_OF_ONE:
                 return _too_many()
-            if not await self._verify(accounts, credentials):
+            if not await self._verify(accounts, credentials, client):
                 return _refuse()
         return await handler(request)
 
@@ -124,16 +132,16 @@ class Access:
         resource = request.match_info.route.resource
         return resource is not None and resource.canonical in self._open
 
-    async def _verify(self, accounts: Accounts, credentials: Credentials) -> bool:
+    async def _verify(self, accounts: Accounts, credentials: Credentials, client: str) -> bool:
         """Compute one hash at a time: guesses must not take the processor from the checks."""
-        self._waiting += 1
+        self._waiting[client] += 1
         try:
             async with self._one_at_a_time:
                 if accounts.remembers(credentials):  # from another request, meanwhile
                     return True
                 is_right = await run_aside(functools.partial(accounts.verify, credentials))
         finally:
-            self._waiting -= 1
+            self._waiting -= Counter([client])  # which keeps none at 0
         if is_right:
             accounts.remember(credentials)
         return is_right

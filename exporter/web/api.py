@@ -29,7 +29,6 @@ P = TypeVar("P")
 _HEADERS: Mapping[str, str] = {
     hdrs.CONTENT_TYPE: "application/json; charset=utf-8",
     hdrs.CACHE_CONTROL: "no-store",
-    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -52,6 +51,7 @@ class StatusApi:
             return web.Response(status=HTTPStatus.BAD_REQUEST, body=f"{text}\n".encode(), headers=_HEADERS)
         gzip, backend = wants_gzip(request), self._backend
         page = await self._shared.page(
+            request,
             (query, gzip),
             lambda: functools.partial(
                 _render,

@@ -19,7 +19,6 @@ _TYPES = {
 }
 _HEADERS = {
     hdrs.CACHE_CONTROL: "max-age=31536000, immutable",
-    "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'",
 }
 

@@ -3,10 +3,11 @@
 Pure functions from a report, and since when each verdict has been what it is, to what a template shows.
 """
 
+import enum
 import urllib.parse
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from exporter.diagnosis import (
@@ -19,16 +20,59 @@ from exporter.diagnosis import (
 )
 from exporter.history import Streak
 from exporter.model import host_port
-from exporter.report import ClientReport, Report, ServerReport, StaticReport, Status, ZoneReport, worst
+from exporter.report import (
+    ClientReport,
+    Report,
+    ServerReport,
+    StaticReport,
+    Status,
+    ZoneReport,
+    make_report,
+    worst,
+)
 from exporter.report.words import show_meaning
-from exporter.state import ClientView, Snapshot, StaticHostView
+from exporter.state import ClientView, Snapshot, StaticHostView, ZoneView
 from exporter.web.words import Moment, Tone, moment, tone_of
 
 Part: TypeAlias = ServerReport | StaticReport | ClientReport
+View: TypeAlias = ZoneView | StaticHostView | ClientView
 Streaks: TypeAlias = Mapping[tuple[str, str], Streak]
 """Since when each verdict has been what it is, by what was checked and DNS server."""
 
 NOT_CHECKED = "not checked yet"
+
+
+class Kind(enum.StrEnum):
+    """A kind of what is checked on its own."""
+
+    ZONE = "zone"
+    HOST = "host"
+    CLIENT = "client"
+
+    @property
+    def one(self) -> str:
+        """What a person calls one of them."""
+        return _WORDS[self][0]
+
+    @property
+    def many(self) -> str:
+        """What a person calls several of them."""
+        return _WORDS[self][1]
+
+    def subject(self, name: str) -> str:
+        """Give what the history calls one of them."""
+        return f"client {name}" if self is Kind.CLIENT else name
+
+    def path(self, name: str) -> str:
+        """Give the path of the page of one of them, as it stands in a link."""
+        return f"/{self}s/{urllib.parse.quote(name, safe=':')}"
+
+
+_WORDS = {
+    Kind.ZONE: ("zone", "zones"),
+    Kind.HOST: ("static host", "static hosts"),
+    Kind.CLIENT: ("kind of client", "kinds of clients"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +93,7 @@ class Row:
 class Card:
     """A zone, static host or kind of client; `identity` is unique in a page, `suffixes` are a client's."""
 
-    kind: str
+    kind: Kind
     name: str
     tone: Tone
     rows: tuple[Row, ...]
@@ -62,6 +106,11 @@ class Card:
     def identity(self) -> str:
         """The name of the element in the page."""
         return f"{self.kind}-{urllib.parse.quote(self.name, safe=':')}"
+
+    @property
+    def path(self) -> str:
+        """The path of its own page, as it stands in a link."""
+        return self.kind.path(self.name)
 
     @property
     def remarks(self) -> tuple[NextStep, ...]:
@@ -115,9 +164,29 @@ def make_cards(snapshot: Snapshot, report: Report, streaks: Streaks, *, now: flo
     )
 
 
-def make_zone_card(zone: ZoneReport, streaks: Streaks, *, now: float) -> Card:
-    """Make the card of one zone alone."""
-    return _zone(zone, streaks, now)
+def views_of(snapshot: Snapshot, kind: Kind) -> Mapping[str, View]:
+    """Give what the state shows of everything of a kind, by the name on its card."""
+    match kind:
+        case Kind.ZONE:
+            return {view.zone: view for view in snapshot.zones}
+        case Kind.HOST:
+            return {host_port(view.host.target, view.host.port): view for view in snapshot.static_hosts}
+        case Kind.CLIENT:
+            return {view.client: view for view in snapshot.clients}
+
+
+def make_card(view: View, snapshot: Snapshot, streaks: Streaks, *, now: float) -> Card:
+    """Make the card of one thing alone; all static hosts are witnesses to the advice, as ever."""
+    alone = replace(
+        snapshot,
+        zones=(view,) if isinstance(view, ZoneView) else (),
+        clients=(view,) if isinstance(view, ClientView) else (),
+    )
+    static_hosts = (view,) if isinstance(view, StaticHostView) else ()
+    report = make_report(alone, hosts=[each.host for each in static_hosts])
+    cards = make_cards(replace(alone, static_hosts=static_hosts), report, streaks, now=now)
+    [card] = (*cards.zones, *cards.static_hosts, *cards.clients)
+    return card
 
 
 def server_of(part: Part) -> ServerDiagnosis | None:
@@ -140,7 +209,7 @@ def _zone(zone: ZoneReport, streaks: Streaks, now: float) -> Card:
     rows = {part.diagnosis.dns_server: _row(part, view.zone, streaks, now) for part in zone.servers}
     labels = [server.dns_server for server in view.servers]
     return Card(
-        kind="zone",
+        kind=Kind.ZONE,
         name=view.zone,
         tone=tone_of(zone.status) if rows else Tone.UNCHECKED,
         rows=_with_unchecked(rows, labels),
@@ -157,7 +226,7 @@ def _static(
     parts = tuple(known.get(name, ()))
     rows = {part.diagnosis.dns_server: _row(part, name, streaks, now) for part in parts}
     return Card(
-        kind="host",
+        kind=Kind.HOST,
         name=name,
         tone=_tone(parts),
         rows=_with_unchecked(rows, view.dns_servers),
@@ -170,12 +239,12 @@ def _client(
     view: ClientView, known: Mapping[str, Sequence[ClientReport]], streaks: Streaks, now: float
 ) -> Card:
     parts = tuple(known.get(view.client, ()))
-    name = f"client {view.client}"
+    name = Kind.CLIENT.subject(view.client)
     rows = {part.diagnosis.dns_server: _row(part, name, streaks, now) for part in parts}
     labels = [server.dns_server for suffix in view.suffixes for server in suffix.servers]
     checks = [suffix.last_check for suffix in view.suffixes if suffix.last_check is not None]
     return Card(
-        kind="client",
+        kind=Kind.CLIENT,
         name=view.client,
         tone=_tone(parts),
         rows=_with_unchecked(rows, labels),

@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.diagnosis import HostSight, Mark, NextStep, Rung, StaticDiagnosis, show_milliseconds
+from exporter.diagnosis import HostSight, Mark, NextStep, Rung, StaticDiagnosis
 from exporter.model import NOT_AVAILABLE, Endpoint, Host, Record, host_port
 from exporter.report.words import MARK_SYMBOLS, show_chances, show_error
 from exporter.state import EndpointView, ZoneView
+from exporter.trace import show_milliseconds
 from exporter.web.cards import Card, Part, Row, server_of
 from exporter.web.sparkline import Sparkline, sparkline
 from exporter.web.words import Moment, Tone, moment

@@ -51,6 +51,7 @@ class Door(asyncio.Protocol):
         self._manners = manners
         self._admits = admits
         self._is_in = False
+        self._is_retired = False
         self._requests = 0
         self._received = 0
         self._transport: asyncio.Transport | None = None
@@ -62,7 +63,7 @@ class Door(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 (what a stream's protocol is given)
         self._transport = transport
         transport.set_write_buffer_limits(high=self._manners.buffer_bytes)
-        if not self._admits(transport):
+        if self._is_retired or not self._admits(transport):
             self.close()
             return
         self._is_in = True
@@ -127,7 +128,8 @@ class Door(asyncio.Protocol):
         self._wait(self._manners.idle_seconds)
 
     def retire(self) -> None:
-        """Close the connection as soon as no request is under way."""
+        """Close the connection as soon as no request is under way, or its handshake is done."""
+        self._is_retired = True
         if self._requests:
             self.handler.close()
         else:

@@ -3,26 +3,20 @@
 Such an answer repeats nothing of the request: what a stranger sent is neither markup nor text to anybody.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
-import jinja2
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from exporter.web.assets import Assets
 from exporter.web.backend import Backend
+from exporter.web.html import Html
+from exporter.web.rendering import accepted
 
 log = structlog.get_logger(__name__)
-
-_PAGES = jinja2.Environment(
-    loader=jinja2.PackageLoader("exporter.web"), autoescape=True, undefined=jinja2.StrictUndefined
-)
-_HTML_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-}
 
 
 class Errors:
@@ -31,7 +25,7 @@ class Errors:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._paths = backend.paths
-        self._assets = Assets(backend.paths)
+        self._html = Html(paths=backend.paths, assets=Assets(backend.paths), build=backend.build)
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -61,22 +55,13 @@ class Errors:
     def _not_found(self, request: web.Request) -> web.Response:
         pages = [path.removeprefix(self._paths.routes) for path in _pages(request.app)]
         hint = self._hint(request.path, pages)
-        headers = {hdrs.VARY: hdrs.ACCEPT}
         links = [self._paths.link(page) for page in pages]
-        if prefers_html(",".join(request.headers.getall(hdrs.ACCEPT, []))):
-            return web.Response(
-                status=HTTPStatus.NOT_FOUND,
-                text=_PAGES.get_template("not_found.html").render(
-                    hint=hint,
-                    links=links,
-                    icon=self._assets.link("icon.svg"),
-                    style=self._assets.link("page.css"),
-                ),
-                content_type="text/html",
-                headers=headers | _HTML_HEADERS,
-            )
+        if prefers_html(accepted(request)):
+            page = self._html.render("not_found.html", now=time.time(), gzip=False, hint=hint, pages=links)
+            headers = {**page.headers, hdrs.VARY: hdrs.ACCEPT}
+            return web.Response(status=HTTPStatus.NOT_FOUND, body=page.body, headers=headers)
         text = "\n".join([f"There is no such page. {hint}".strip(), "The pages are:", *links])
-        return web.Response(status=HTTPStatus.NOT_FOUND, text=f"{text}\n", headers=headers)
+        return web.Response(status=HTTPStatus.NOT_FOUND, text=f"{text}\n", headers={hdrs.VARY: hdrs.ACCEPT})
 
     def _hint(self, path: str, pages: Sequence[str]) -> str:
         """Say what may be wrong with a path, if that can be told."""

@@ -6,7 +6,7 @@ values, whatever the case; an internationalized name is found in either spelling
 
 import contextlib
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import idna
@@ -49,7 +49,17 @@ class Query:
 
     def finds(self, card: Card) -> bool:
         """Tell whether a card is looked for."""
-        return _has_verdict(card, self.verdict) and (not self.text or _has_text(card, self.text))
+        return _has_verdict(card, self.verdict) and self._finds(_texts(card))
+
+    def finds_name(self, name: str) -> bool:
+        """Tell whether something of which only the name is known is looked for; it has no verdict."""
+        return self._finds(_spellings(name))
+
+    def _finds(self, texts: Iterable[str]) -> bool:
+        if not self.text:
+            return True
+        needles = {self.text.casefold(), *_as_name(self.text)}
+        return any(needle in text for text in texts for needle in needles)
 
 
 def parse_query(parameters: Mapping[str, str]) -> Query:
@@ -75,11 +85,6 @@ def _has_verdict(card: Card, wanted: str) -> bool:
             return any(row.tone is Tone.UNCHECKED for row in card.rows)
         case _:
             return wanted in card.verdicts
-
-
-def _has_text(card: Card, wanted: str) -> bool:
-    needles = {wanted.casefold(), *_as_name(wanted)}
-    return any(needle in text for text in _texts(card) for needle in needles)
 
 
 def _as_name(text: str) -> Iterator[str]:

@@ -3,7 +3,6 @@
 The policy is that of https://www.w3.org/TR/CSP3/: no inline script or style, no frame, no other origin.
 """
 
-import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +22,6 @@ HEADERS: Mapping[str, str] = {
     hdrs.CACHE_CONTROL: "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
 _PAGES = jinja2.Environment(
@@ -50,19 +48,13 @@ class Html:
     """Renders pages with all that is the same on each."""
 
     def __init__(self, *, paths: Paths, assets: Assets, build: BuildInfo) -> None:
-        self._paths = paths
         self._common = {
             "link": paths.link,
-            "zone_link": self.zone_link,
             "asset": assets.link,
             "build": build,
             "links": _LINKS,
             "refresh_seconds": REFRESH_SECONDS,
         }
-
-    def zone_link(self, zone: str) -> str:
-        """Give the path by which a browser gets to the page of a zone."""
-        return self._paths.link(f"/zones/{urllib.parse.quote(zone, safe='')}")
 
     def render(self, template: str, *, now: float, gzip: bool, **values: Any) -> Page:  # noqa: ANN401 (any value)
         """Render a page as of `now`, fit to run in a thread."""

@@ -3,14 +3,14 @@
 import functools
 from collections.abc import Callable
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.registry import Collector
 
 from exporter.metrics import SnapshotCollector
 from exporter.web.backend import Backend
 from exporter.web.exposition import Page, normalize_accept, render
-from exporter.web.rendering import SharedPages, wants_gzip
+from exporter.web.rendering import SharedPages, accepted, wants_gzip
 
 
 class MetricsPage:
@@ -27,9 +27,9 @@ class MetricsPage:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         """Answer with the metrics of now, or, while another request for the same is served, with its page."""
-        accept = normalize_accept(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+        accept = normalize_accept(accepted(request))
         key = accept, wants_gzip(request)
-        page = await self._shared.page(key, lambda: self._prepare(*key))
+        page = await self._shared.page(request, key, lambda: self._prepare(*key))
         return web.Response(body=page.body, headers=page.headers)
 
     def _prepare(self, accept: str, gzip: bool) -> Callable[[], Page]:  # noqa: FBT001 (one of two encodings)

@@ -1,22 +1,25 @@
 """The status page as values: one sentence, the filters, and the cards that are looked for.
 
-Pure functions from cards to what a template shows.
+Pure functions from cards to what a template shows; or from names, where nothing is checked on a timer.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.diagnosis import Verdict
 from exporter.model import Endpoint
 from exporter.state import EndpointView, Snapshot
-from exporter.web.cards import Card, Cards
+from exporter.web.cards import Card, Cards, Kind
 from exporter.web.detail import Detail, make_detail
 from exporter.web.finding import TROUBLE, UNCHECKED, Query
 from exporter.web.words import Tone, count
 
 MAX_UNFOLDED = 40
 """How many cards of a kind carry what they unfold to; the others have it fetched. Keeps large pages small."""
+
+MAX_LISTED = 200
+"""How many names of a kind are listed where there is nothing else to show of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +61,39 @@ class Overview:
         if not self.query:
             return ""
         parts = [
-            f"{len(section.cards)} of {count(section.total, one, many)}"
-            for section, one, many in (
-                (self.zones, "zone", "zones"),
-                (self.static_hosts, "static host", "static hosts"),
-                (self.clients, "kind of client", "kinds of clients"),
+            f"{len(section.cards)} of {count(section.total, kind.one, kind.many)}"
+            for kind, section in (
+                (Kind.ZONE, self.zones),
+                (Kind.HOST, self.static_hosts),
+                (Kind.CLIENT, self.clients),
             )
             if section.total
         ]
         return f"Shown: {', '.join(parts) or 'nothing'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Names of one kind: the first of the `found` ones that are looked for, out of `total`."""
+
+    kind: Kind
+    names: tuple[str, ...]
+    found: int
+    total: int
+
+    @property
+    def shown(self) -> str:
+        """Say how many of them are listed, unless it is all."""
+        if len(self.names) == self.total:
+            return ""
+        most = f", of which the first {len(self.names)} are listed" if len(self.names) < self.found else ""
+        return f"{self.found} of {count(self.total, self.kind.one, self.kind.many)} found{most}"
+
+
+def make_listing(kind: Kind, names: Collection[str], query: Query) -> Listing:
+    """List the names that are looked for, sorted."""
+    found = sorted(filter(query.finds_name, names))
+    return Listing(kind=kind, names=tuple(found[:MAX_LISTED]), found=len(found), total=len(names))
 
 
 def make_overview(cards: Cards, snapshot: Snapshot, query: Query, *, now: float) -> Overview:
@@ -78,13 +105,10 @@ def make_overview(cards: Cards, snapshot: Snapshot, query: Query, *, now: float)
     everything = (*cards.zones, *cards.static_hosts, *cards.clients)
     return Overview(
         tone=min((card.tone for card in everything), key=lambda tone: tone.urgency, default=Tone.UNCHECKED),
-        sentence=summarize(cards.zones, "zone", "zones"),
+        sentence=summarize(cards.zones, Kind.ZONE),
         asides=tuple(
-            summarize(each, one, many)
-            for each, one, many in (
-                (cards.static_hosts, "static host", "static hosts"),
-                (cards.clients, "kind of client", "kinds of clients"),
-            )
+            summarize(each, kind)
+            for kind, each in ((Kind.HOST, cards.static_hosts), (Kind.CLIENT, cards.clients))
             if each
         ),
         filters=tuple(_filters(cards.zones, query)),
@@ -95,9 +119,9 @@ def make_overview(cards: Cards, snapshot: Snapshot, query: Query, *, now: float)
     )
 
 
-def summarize(cards: Sequence[Card], one: str, many: str) -> str:
+def summarize(cards: Sequence[Card], kind: Kind) -> str:
     """Say in one sentence how many of these have trouble."""
-    total = len(cards)
+    total, one, many = len(cards), kind.one, kind.many
     trouble = sum(card.tone.is_trouble for card in cards)
     unchecked = sum(card.tone is Tone.UNCHECKED for card in cards)
     waiting = f", {unchecked} {'is' if unchecked == 1 else 'are'} not checked yet" if unchecked else ""

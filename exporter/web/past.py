@@ -6,9 +6,8 @@ Pure but for unpacking the traces that are shown; a page holds a bounded number 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from exporter.diagnosis import show_milliseconds
 from exporter.history import CheckRecord
-from exporter.trace import Step
+from exporter.trace import Step, show_milliseconds
 from exporter.web.words import Moment, Tone, moment
 
 MAX_STEPS = 1000

@@ -25,7 +25,7 @@ from exporter.threads import run_aside
 from exporter.trace import show_trace, trace, trace_host
 from exporter.web.backend import Backend
 from exporter.web.exposition import Page, normalize_accept, render
-from exporter.web.rendering import wants_gzip
+from exporter.web.rendering import accepted, wants_gzip
 
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 DEFAULT_TIMEOUT_SECONDS = 10.0  # that of Prometheus, for whoever says nothing
@@ -119,8 +119,8 @@ def _registry(look: Look) -> CollectorRegistry:
 
 
 def _render(look: Look, request: web.Request) -> Page:
-    accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
-    return render(_registry(look), accept=normalize_accept(accept), gzip=wants_gzip(request))
+    accept = normalize_accept(accepted(request))
+    return render(_registry(look), accept=accept, gzip=wants_gzip(request))
 
 
 def _explain(wanted: Wanted, look: Look, within_seconds: float) -> str:

@@ -11,6 +11,7 @@ from exporter.web.exposition import Page, accepts_gzip
 
 _GZIP_LEVEL = 1  # markup repeats: higher levels save little and cost much
 _MIN_COMPRESSED_BYTES = 1000
+_NO_PAGE = Page(body=b"", headers={})
 
 
 class SharedPages:
@@ -19,23 +20,36 @@ class SharedPages:
     def __init__(self, name: str) -> None:
         self._name = name
         self._under_way: dict[Hashable, asyncio.Task[Page]] = {}
+        self._waiting: dict[Hashable, list[web.Request]] = {}
         self._one_at_a_time = asyncio.Lock()
 
-    async def page(self, key: Hashable, prepare: Callable[[], Callable[[], Page]]) -> Page:
+    async def page(
+        self, request: web.Request, key: Hashable, prepare: Callable[[], Callable[[], Page]]
+    ) -> Page:
         """Give the page of `key`, or the one that is being made for another request.
 
         `prepare` takes from the event loop's world what the page shows, and gives the work for a thread: a
         large page must not hold up a health check. One at a time, for threads would only take the processor
-        from each other and from the event loop.
+        from each other and from the event loop. A page for which nobody waits any more is not made.
         """
+        self._waiting.setdefault(key, []).append(request)
         if key not in self._under_way:
-            self._under_way[key] = asyncio.create_task(self._make(prepare), name=self._name)
-            self._under_way[key].add_done_callback(lambda _: self._under_way.pop(key))
+            self._under_way[key] = asyncio.create_task(self._make(key, prepare), name=self._name)
         return await asyncio.shield(self._under_way[key])
 
-    async def _make(self, prepare: Callable[[], Callable[[], Page]]) -> Page:
-        async with self._one_at_a_time:
-            return await run_aside(prepare())
+    async def _make(self, key: Hashable, prepare: Callable[[], Callable[[], Page]]) -> Page:
+        try:
+            async with self._one_at_a_time:
+                if all(request.transport is None for request in self._waiting[key]):  # they hung up
+                    return _NO_PAGE
+                return await run_aside(prepare())
+        finally:
+            del self._under_way[key], self._waiting[key]
+
+
+def accepted(request: web.Request) -> str:
+    """Give what the Accept headers of a request say, as one (RFC 9110, 5.3)."""
+    return ",".join(request.headers.getall(hdrs.ACCEPT, []))
 
 
 def wants_gzip(request: web.Request) -> bool:

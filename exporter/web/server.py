@@ -9,6 +9,7 @@ import contextlib
 import functools
 import socket
 import ssl
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Self
 
@@ -129,6 +130,7 @@ class Server:
                 await door.gone
         except OSError as error:  # no handshake: a scanner, a client with another authority, a timeout
             log.debug("connection refused", reason=str(error))
+            traceback.clear_frames(error.__traceback__)  # they hold each other, and large buffers of TLS
         finally:
             del self._doors[handler]
 

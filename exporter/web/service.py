@@ -1,12 +1,17 @@
 """The pages for those who run the exporter: health, readiness, reload, configuration."""
 
+import functools
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from exporter.config import dump
-from exporter.threads import run_aside
+from exporter.config import Config, dump
 from exporter.web.backend import Backend
+from exporter.web.exposition import Page
+from exporter.web.rendering import SharedPages, pack, wants_gzip
+
+_TEXT: Mapping[str, str] = {hdrs.CONTENT_TYPE: "text/plain; charset=utf-8"}  # YAML a browser would download
 
 
 class ServicePages:
@@ -14,6 +19,7 @@ class ServicePages:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._shared = SharedPages("configuration")
 
     def routes(self) -> list[web.RouteDef]:
         """Give the routes of these pages."""
@@ -35,10 +41,14 @@ class ServicePages:
             status=HTTPStatus.SERVICE_UNAVAILABLE, text="Not every zone has been checked yet.\n"
         )
 
-    async def _config(self, _request: web.Request) -> web.Response:
-        """Show the running configuration with its defaults: as text, for a browser would download YAML."""
-        config = self._backend.config()
-        return web.Response(text=await run_aside(lambda: dump(config)))
+    async def _config(self, request: web.Request) -> web.Response:
+        """Show the running configuration with its defaults."""
+        gzip = wants_gzip(request)
+        page = await self._shared.page(request, gzip, lambda: self._prepare_config(gzip=gzip))
+        return web.Response(body=page.body, headers=page.headers)
+
+    def _prepare_config(self, *, gzip: bool) -> Callable[[], Page]:
+        return functools.partial(_render, self._backend.config(), gzip=gzip)
 
     async def _reload(self, _request: web.Request) -> web.Response:
         problems = await self._backend.reload()
@@ -46,3 +56,7 @@ class ServicePages:
             return web.Response(text="configuration reloaded\n")
         text = "".join(f"{problem}\n" for problem in problems)
         return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR, text=f"configuration refused\n{text}")
+
+
+def _render(config: Config, *, gzip: bool) -> Page:
+    return pack(dump(config), _TEXT, gzip=gzip)

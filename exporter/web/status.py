@@ -1,26 +1,28 @@
-"""The pages for people: all zones with what is seen and what to do, and each zone with its last checks."""
+"""The pages for people: everything with what to do about it, and each thing alone with its last checks."""
 
 import difflib
 import functools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
 
+from exporter.config import Config, parse_host
 from exporter.history import CheckRecord
-from exporter.names import MAX_NAME, parse_name
+from exporter.model import host_port
+from exporter.names import MAX_NAME, canonical
 from exporter.report import make_report
-from exporter.state import Snapshot, ZoneView
+from exporter.state import Snapshot
 from exporter.web.assets import Assets
 from exporter.web.backend import Backend
-from exporter.web.cards import Streaks, make_cards, make_zone_card
+from exporter.web.cards import Kind, Streaks, View, make_card, make_cards, views_of
 from exporter.web.detail import make_detail
 from exporter.web.exposition import Page
 from exporter.web.finding import BadQueryError, Query, parse_query
 from exporter.web.html import Html
-from exporter.web.overview import make_overview
+from exporter.web.overview import make_listing, make_overview
 from exporter.web.past import make_past
 from exporter.web.rendering import SharedPages, wants_gzip
 
@@ -48,7 +50,9 @@ class StatusPages:
         route = self._backend.paths.route
         return [
             web.get(route("/"), self._status),
-            web.get(route("/zones/{zone}"), self._zone),
+            web.get(route("/zones/{name}"), functools.partial(self._alone, Kind.ZONE)),
+            web.get(route("/hosts/{name}"), functools.partial(self._alone, Kind.HOST)),
+            web.get(route("/clients/{name:.+}"), functools.partial(self._alone, Kind.CLIENT)),
             *self._assets.routes(),
         ]
 
@@ -57,33 +61,54 @@ class StatusPages:
             query = parse_query(request.query)
         except BadQueryError as error:
             return web.Response(status=HTTPStatus.BAD_REQUEST, text=f"{error}\n")
-        gzip = wants_gzip(request)
+        gzip, config = wants_gzip(request), self._backend.config()
+        if config.web.probe_only:
+            work = functools.partial(self._render_listings, config, query, gzip=gzip)
+            return await self._answer(request, ("listings", query, gzip), lambda: work)
         return await self._answer(
+            request,
             ("status", query, gzip),
             lambda: functools.partial(self._render_status, self._look(), query, gzip=gzip),
         )
 
-    async def _zone(self, request: web.Request) -> web.Response:
-        """Show one zone; any spelling of its name leads to the page with the canonical one."""
-        given, gzip, seen = request.match_info["zone"], wants_gzip(request), self._look()
-        zone = _canonical(given)
-        view = next((view for view in seen.snapshot.zones if view.zone == zone), None)
+    async def _alone(self, kind: Kind, request: web.Request) -> web.Response:
+        """Show one thing alone; any spelling of its name leads to the page with the canonical one."""
+        given, gzip, seen = request.match_info["name"], wants_gzip(request), self._look()
+        name = _canonical(kind, given)
+        view = views_of(seen.snapshot, kind).get(name)
         if view is None:
-            page = self._render_unknown(seen, given, gzip=gzip)
-            return web.Response(status=HTTPStatus.NOT_FOUND, body=page.body, headers=page.headers)
-        if zone != given:
+            return await self._unknown(kind, seen, request)
+        if name != given:
             query = f"?{request.query_string}" if request.query_string else ""
-            raise web.HTTPFound(f"{self._html.zone_link(zone)}{query}")
+            raise web.HTTPFound(f"{self._backend.paths.link(kind.path(name))}{query}")
         part, check = request.query.get("part", ""), request.query.get("check", "")
-        work = functools.partial(self._render_zone, seen, view, part=part, check=check, gzip=gzip)
+        work = functools.partial(self._render_alone, seen, view, part=part, check=check, gzip=gzip)
         return await self._answer(
-            ("zone", zone, part, check, gzip),
-            lambda: functools.partial(work, records=self._backend.history.checks(zone)),
+            request,
+            (kind, name, part, check, gzip),
+            lambda: functools.partial(work, records=self._backend.history.checks(kind.subject(name))),
         )
 
-    async def _answer(self, key: object, prepare: Callable[[], Callable[[], Page]]) -> web.Response:
-        page = await self._shared.page(key, prepare)
-        return web.Response(body=page.body, headers=page.headers)
+    async def _unknown(self, kind: Kind, seen: Seen, request: web.Request) -> web.Response:
+        given, gzip, config = request.match_info["name"], wants_gzip(request), self._backend.config()
+        on_demand = config.web.probe_only
+        names = _configured(kind, config) if on_demand else views_of(seen.snapshot, kind).keys()
+        work = functools.partial(
+            self._render_unknown, kind, given, names, now=seen.now, on_demand=on_demand, gzip=gzip
+        )
+        key = ("unknown", kind, given, gzip)
+        return await self._answer(request, key, lambda: work, status=HTTPStatus.NOT_FOUND)
+
+    async def _answer(
+        self,
+        request: web.Request,
+        key: object,
+        prepare: Callable[[], Callable[[], Page]],
+        *,
+        status: HTTPStatus = HTTPStatus.OK,
+    ) -> web.Response:
+        page = await self._shared.page(request, key, prepare)
+        return web.Response(status=status, body=page.body, headers=page.headers)
 
     def _look(self) -> Seen:
         backend = self._backend
@@ -96,37 +121,85 @@ class StatusPages:
         overview = make_overview(cards, seen.snapshot, query, now=seen.now)
         return self._html.render("status.html", now=seen.now, gzip=gzip, overview=overview)
 
-    def _render_zone(
+    def _render_listings(self, config: Config, query: Query, *, gzip: bool) -> Page:
+        """Show what can be asked for, where nothing is checked on a timer."""
+        zones, hosts, clients = (_configured(kind, config) for kind in Kind)
+        return self._html.render(
+            "on_demand.html",
+            now=time.time(),
+            gzip=gzip,
+            query=query,
+            listings=(make_listing(Kind.ZONE, zones, query), make_listing(Kind.HOST, hosts, query)),
+            idle=len(clients),
+            more_allowed=bool(config.web.probe_allow),
+        )
+
+    def _render_alone(
         self,
         seen: Seen,
-        view: ZoneView,
+        view: View,
         *,
         part: str,
         check: str,
         gzip: bool,
         records: tuple[CheckRecord, ...],
     ) -> Page:
-        """Show a zone alone: what it unfolds to on the status page, and its past; a `part` is the former."""
-        [zone] = make_report(replace(seen.snapshot, zones=(view,), clients=()), hosts=()).zones
-        card = make_zone_card(zone, seen.streaks, now=seen.now)
+        """Show one thing: what it unfolds to on the status page, and its past; a `part` is the former."""
+        card = make_card(view, seen.snapshot, seen.streaks, now=seen.now)
         endpoints = {each.endpoint: each for each in seen.snapshot.endpoints}
         detail = make_detail(card, endpoints, now=seen.now)
         if part == "detail":
             return self._html.render("detail.html", now=seen.now, gzip=gzip, detail=detail)
         past = tuple(make_past(records, asked=check, now=seen.now))
-        return self._html.render("zone.html", now=seen.now, gzip=gzip, card=card, detail=detail, past=past)
+        return self._html.render("alone.html", now=seen.now, gzip=gzip, card=card, detail=detail, past=past)
 
-    def _render_unknown(self, seen: Seen, given: str, *, gzip: bool) -> Page:
-        zones = [view.zone for view in seen.snapshot.zones]
-        near = difflib.get_close_matches(given.casefold(), zones, n=5) if len(given) <= MAX_NAME else []
+    def _render_unknown(
+        self, kind: Kind, given: str, names: Collection[str], *, now: float, on_demand: bool, gzip: bool
+    ) -> Page:
+        name = _canonical(kind, given)
+        near = [name] if name in names else _near(given, names)
         return self._html.render(
-            "unknown.html", now=seen.now, gzip=gzip, given=given, near=near, total=len(zones)
+            "unknown.html",
+            now=now,
+            gzip=gzip,
+            kind=kind,
+            given=given,
+            near=near,
+            is_configured=name in names,
+            total=len(names),
+            on_demand=on_demand,
         )
 
 
-def _canonical(given: str) -> str:
-    """Spell a name from a URL as zones are spelled; what cannot be a name stays as it is."""
-    try:
-        return parse_name(given)
-    except ValueError:
-        return given
+def _canonical(kind: Kind, given: str) -> str:
+    """Spell a name from a URL as on cards of that kind; what cannot be a name stays as it is."""
+    match kind:
+        case Kind.ZONE:
+            return canonical(given)
+        case Kind.HOST:
+            try:
+                host = parse_host(given)
+            except ValueError:
+                return given
+            return host_port(host.target, host.port)
+        case Kind.CLIENT:
+            return given
+
+
+def _configured(kind: Kind, config: Config) -> Collection[str]:
+    """Name everything of a kind that is configured, as its card would."""
+    match kind:
+        case Kind.ZONE:
+            return [zone.name for zone in config.zones]
+        case Kind.HOST:
+            return [host_port(host.target, host.port) for host in config.hosts]
+        case Kind.CLIENT:
+            return [client.name for client in config.clients]
+
+
+def _near(given: str, names: Collection[str]) -> list[str]:
+    """Find names that are spelled alike."""
+    if len(given) > MAX_NAME:
+        return []
+    known = {name.casefold(): name for name in names}
+    return [known[each] for each in difflib.get_close_matches(given.casefold(), known, n=5)]

@@ -45,7 +45,7 @@ class TargetsPage:
             snapshot = narrow(snapshot, zones)
         gzip = wants_gzip(request)
         work = functools.partial(_render, snapshot, gzip=gzip)
-        page = await self._shared.page((zones, gzip), lambda: work)
+        page = await self._shared.page(request, (zones, gzip), lambda: work)
         return web.Response(body=page.body, headers=page.headers)
 
 

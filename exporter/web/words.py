@@ -69,7 +69,7 @@ class Moment:
     @property
     def lasted(self) -> str:
         """How long ago, in words."""
-        return show_duration(self.ago_seconds)
+        return in_words(self.ago_seconds)
 
 
 def moment(at: float, *, now: float) -> Moment:
@@ -77,7 +77,7 @@ def moment(at: float, *, now: float) -> Moment:
     return Moment(at=at, ago_seconds=max(0.0, now - at))
 
 
-def show_duration(seconds: float) -> str:
+def in_words(seconds: float) -> str:
     """Write a duration in its two largest units, rounded down: `3 h 12 min`."""
     left, words = int(seconds), list[str]()
     for unit, size in _UNITS:
