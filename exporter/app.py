@@ -150,11 +150,11 @@ class _Service:
         await self._server.__aenter__()
 
     async def __aexit__(self, *exception: object) -> None:
-        await self._server.__aexit__(*exception)
         for task in self._background:
             task.cancel()
-        await self._ondemand.close()
+        await self._ondemand.close()  # and the scheduler before the pages end: they need the processor for it
         await self._scheduler.close()
+        await self._server.__aexit__(*exception)
 
     def _backend(self, paths: Paths) -> Backend:
         return Backend(

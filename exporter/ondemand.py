@@ -80,6 +80,7 @@ class OnDemand:
         self._shared: dict[_Key, _UnderWay] = {}
         self._checks: set[asyncio.Task[Look]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     def reconcile(self, config: Config) -> None:
         """Go by this configuration from now on; checks that are under way end as they began."""
@@ -118,6 +119,8 @@ class OnDemand:
         ends_at = asyncio.get_running_loop().time() + within_seconds
         shared = self._shared.get(key)
         if shared is None or shared.ends_at > ends_at:
+            if self._is_closed:
+                return Refusal(why=Refused.BUSY, reason="the exporter is stopping")
             if len(self._checks) >= MAX_UNDER_WAY:
                 return Refusal(why=Refused.BUSY, reason=f"{MAX_UNDER_WAY} checks are under way already")
             shared = self._shared[key] = _UnderWay(ends_at=ends_at, task=self._start(wanted, within_seconds))
@@ -125,7 +128,8 @@ class OnDemand:
         return await asyncio.shield(shared.task)
 
     async def close(self) -> None:
-        """Cancel what is under way."""
+        """Cancel what is under way, and begin nothing more."""
+        self._is_closed = True
         for task in self._checks:
             task.cancel()
         await asyncio.gather(*self._checks, return_exceptions=True)

@@ -364,6 +364,11 @@ def test_close_while_looking() -> None:
             await demand.close()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             assert [type(each) for each in ended] == [asyncio.CancelledError] * 2
+            wanted = demand.admit(ZONE, None)
+            assert isinstance(wanted, Wanted)
+            late = await demand.look(wanted, 1.0)
+            assert isinstance(late, Refusal)
+            assert (late.why, late.reason) == (Refused.BUSY, "the exporter is stopping")
 
     run(work)
 

@@ -385,8 +385,9 @@ def test_cap() -> None:
 
     async def look(site: Site) -> None:
         held = [await site.connect() for _ in range(3)]
-        for stream in held:
-            await site.get(b"/", stream)
+        for _, writer in held:
+            writer.write(GET % b"/slow")
+        await until(lambda: all(door.quiet_since is None for door in site.server._doors.values()))
         with capture_logs() as log:
             for _ in range(5):
                 reader, writer = await site.connect()
@@ -396,7 +397,25 @@ def test_cap() -> None:
         held[0][1].close()
         await until(lambda: len(site.server._connections) < 3)
         assert await site.get(b"/") == (HTTPStatus.OK, b"small")
+        site.may_answer.set()
         for _, writer in held[1:]:
+            writer.close()
+
+    visit(look, patient(connections=3))
+
+
+def test_idle_connections_give_way() -> None:
+    """Where all are taken, the connection that has been idle for longest ends for a new one."""
+
+    async def look(site: Site) -> None:
+        held = [await site.connect() for _ in range(3)]
+        for stream in (held[1], held[0], held[2]):
+            await site.get(b"/", stream)
+        assert await site.get(b"/") == (HTTPStatus.OK, b"small")
+        assert await held[1][0].read() == b""
+        for stream in (held[0], held[2]):
+            assert await site.get(b"/", stream) == (HTTPStatus.OK, b"small")
+        for _, writer in held:
             writer.close()
 
     visit(look, patient(connections=3))

@@ -57,6 +57,8 @@ class Door(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self.quiet_since: float | None = None
+        """Since when no request has been under way, in loop time; None while one is."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the connection in, or close it."""
@@ -67,6 +69,7 @@ class Door(asyncio.Protocol):
             self.close()
             return
         self._is_in = True
+        self.quiet_since = asyncio.get_running_loop().time()
         self._wait(self._manners.head_seconds)
         self.handler.connection_made(transport)
 
@@ -84,7 +87,7 @@ class Door(asyncio.Protocol):
         self.handler.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Pass on that the client will send no more."""
+        """Pass on that the client will send no more: it has hung up, and no page is made for it any more."""
         if self._is_in:
             self.handler.eof_received()
         return None
@@ -118,6 +121,7 @@ class Door(asyncio.Protocol):
         """Take note that a request is under way: it may take the time that its page needs."""
         self._requests += 1
         self._received = 0
+        self.quiet_since = None
         if self._idle is not None:
             self._idle.cancel()
 
@@ -125,6 +129,8 @@ class Door(asyncio.Protocol):
         """Take note that the answer to a request is written."""
         self._requests -= 1
         self._received = 0
+        if not self._requests:
+            self.quiet_since = asyncio.get_running_loop().time()
         self._wait(self._manners.idle_seconds)
 
     def retire(self) -> None:

@@ -104,13 +104,23 @@ class Server:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     def _take(self, sock: socket.socket) -> None:
-        if len(self._connections) >= self._manners.connections:
+        if len(self._connections) >= self._manners.connections and not self._make_room():
             sock.close()
             self._tell_turned_away()
             return
         connection = asyncio.create_task(self._serve(sock), name="connection")
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
+
+    def _make_room(self) -> bool:
+        """Close the connection on which nothing has happened for longest, if there is one."""
+        quiet = [(door.quiet_since, door) for door in self._doors.values() if door.quiet_since is not None]
+        if not quiet:
+            return False
+        _, longest = min(quiet, key=lambda each: each[0])
+        longest.quiet_since = None
+        longest.abort()
+        return True
 
     async def _serve(self, sock: socket.socket) -> None:
         """Serve one connection, from before its handshake to its end."""

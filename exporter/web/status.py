@@ -36,6 +36,10 @@ class Seen:
     now: float
 
 
+class _UnknownNameError(LookupError):
+    """Nothing that is checked here has this name."""
+
+
 class StatusPages:
     """The pages for people; requests for the same page while it is made share it."""
 
@@ -73,31 +77,41 @@ class StatusPages:
 
     async def _alone(self, kind: Kind, request: web.Request) -> web.Response:
         """Show one thing alone; any spelling of its name leads to the page with the canonical one."""
-        given, gzip, seen = request.match_info["name"], wants_gzip(request), self._look()
+        given, gzip = request.match_info["name"], wants_gzip(request)
         name = _canonical(kind, given)
-        view = views_of(seen.snapshot, kind).get(name)
-        if view is None:
-            return await self._unknown(kind, seen, request)
+        part, check = request.query.get("part", ""), request.query.get("check", "")
+
+        def prepare() -> Callable[[], Page]:
+            seen = self._look()
+            if (view := views_of(seen.snapshot, kind).get(name)) is None:
+                raise _UnknownNameError
+            records = self._backend.history.checks(kind.subject(name))
+            return functools.partial(
+                self._render_alone, seen, view, part=part, check=check, gzip=gzip, records=records
+            )
+
+        try:
+            answer = await self._answer(request, (kind, name, part, check, gzip), prepare)
+        except _UnknownNameError:
+            return await self._unknown(kind, request)
         if name != given:
             query = f"?{request.query_string}" if request.query_string else ""
             raise web.HTTPFound(f"{self._backend.paths.link(kind.path(name))}{query}")
-        part, check = request.query.get("part", ""), request.query.get("check", "")
-        work = functools.partial(self._render_alone, seen, view, part=part, check=check, gzip=gzip)
-        return await self._answer(
-            request,
-            (kind, name, part, check, gzip),
-            lambda: functools.partial(work, records=self._backend.history.checks(kind.subject(name))),
-        )
+        return answer
 
-    async def _unknown(self, kind: Kind, seen: Seen, request: web.Request) -> web.Response:
+    async def _unknown(self, kind: Kind, request: web.Request) -> web.Response:
         given, gzip, config = request.match_info["name"], wants_gzip(request), self._backend.config()
         on_demand = config.web.probe_only
-        names = _configured(kind, config) if on_demand else views_of(seen.snapshot, kind).keys()
-        work = functools.partial(
-            self._render_unknown, kind, given, names, now=seen.now, on_demand=on_demand, gzip=gzip
-        )
+
+        def prepare() -> Callable[[], Page]:
+            seen = self._look()
+            names = _configured(kind, config) if on_demand else views_of(seen.snapshot, kind).keys()
+            return functools.partial(
+                self._render_unknown, kind, given, names, now=seen.now, on_demand=on_demand, gzip=gzip
+            )
+
         key = ("unknown", kind, given, gzip)
-        return await self._answer(request, key, lambda: work, status=HTTPStatus.NOT_FOUND)
+        return await self._answer(request, key, prepare, status=HTTPStatus.NOT_FOUND)
 
     async def _answer(
         self,

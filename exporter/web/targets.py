@@ -1,7 +1,7 @@
 """/sd: the KMS hosts for Prometheus to discover."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -14,6 +14,10 @@ from exporter.web.rendering import SharedPages, pack, wants_gzip
 from exporter.web.service_discovery import narrow, render, target_groups, unknown_zones
 
 _HEADERS: Mapping[str, str] = {hdrs.CONTENT_TYPE: "application/json; charset=utf-8"}
+
+
+class _UnknownZoneError(LookupError):
+    """A zone that is asked for is not in the configuration."""
 
 
 class TargetsPage:
@@ -37,16 +41,19 @@ class TargetsPage:
             return _refuse(HTTPStatus.NOT_FOUND, "With web.probe_only, no hosts are known here.")
         if not self._backend.is_ready():
             return _refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Not every zone has been checked yet.")
-        snapshot = self._backend.snapshot()
         zones = frozenset(map(canonical, request.query.getall("dns_zone", [])))
-        if unknown_zones(snapshot, zones):
-            return _refuse(HTTPStatus.NOT_FOUND, "A zone that dns_zone names is not in the configuration.")
-        if zones:
-            snapshot = narrow(snapshot, zones)
         gzip = wants_gzip(request)
-        work = functools.partial(_render, snapshot, gzip=gzip)
-        page = await self._shared.page(request, (zones, gzip), lambda: work)
+        try:
+            page = await self._shared.page(request, (zones, gzip), lambda: self._prepare(zones, gzip=gzip))
+        except _UnknownZoneError:
+            return _refuse(HTTPStatus.NOT_FOUND, "A zone that dns_zone names is not in the configuration.")
         return web.Response(body=page.body, headers=page.headers)
+
+    def _prepare(self, zones: frozenset[str], *, gzip: bool) -> Callable[[], Page]:
+        snapshot = self._backend.snapshot()
+        if unknown_zones(snapshot, zones):
+            raise _UnknownZoneError
+        return functools.partial(_render, narrow(snapshot, zones) if zones else snapshot, gzip=gzip)
 
 
 def _render(snapshot: Snapshot, *, gzip: bool) -> Page:
