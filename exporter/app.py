@@ -28,10 +28,10 @@ from exporter.reload import Loader, Part, Reloader, Source, read_file
 from exporter.scheduler import Scheduler
 from exporter.state import State
 from exporter.web import Backend, Paths, make_application
-from exporter.web.access import Access
-from exporter.web.listen import listen
-from exporter.web.server import Server
-from exporter.web.setup import Setup, load_setup, read_beside
+from exporter.web.serving.access import Access
+from exporter.web.serving.listen import listen
+from exporter.web.serving.server import Server
+from exporter.web.serving.setup import Setup, load_setup, read_beside
 
 log = structlog.get_logger(__name__)
 

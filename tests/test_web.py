@@ -17,7 +17,7 @@ from exporter.model import Host, TargetLookup
 from exporter.state import Snapshot
 from exporter.web import Backend, Paths, make_application
 from exporter.web.exposition import accepts_gzip
-from exporter.web.listen import listen
+from exporter.web.serving.listen import listen
 from tests.builders import addresses, host
 from tests.services import DEADLINE_SECONDS, need_ipv6
 

@@ -12,8 +12,9 @@ from aiohttp import ClientSession, TCPConnector, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from exporter.config.webfile import WebConfig
-from exporter.web import Paths, access
-from exporter.web.access import Access, Accounts
+from exporter.web import Paths
+from exporter.web.serving import access
+from exporter.web.serving.access import Access, Accounts
 from tests.services import DEADLINE_SECONDS
 
 Client = TestClient[web.Request, web.Application]

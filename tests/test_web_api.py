@@ -17,9 +17,9 @@ from exporter.report import make_report
 from exporter.report.machine import as_json
 from exporter.state import ServerView, Snapshot, State, ZoneView
 from exporter.web import Backend
-from exporter.web.api import status_document
-from exporter.web.cards import Streaks
-from exporter.web.finding import Query
+from exporter.web.pages.api import status_document
+from exporter.web.pages.cards import Streaks
+from exporter.web.pages.finding import Query
 from tests.builders import (
     TARGET,
     ZONE,

@@ -12,11 +12,11 @@ from exporter.history import Streak
 from exporter.model import Host, LookupStatus, ProbeFailure
 from exporter.report import make_report
 from exporter.state import ServerView, Snapshot, ZoneView
-from exporter.web.cards import Cards, make_cards
-from exporter.web.detail import Detail, make_detail
-from exporter.web.finding import BadQueryError, Query, parse_query
-from exporter.web.overview import MAX_UNFOLDED, Overview, make_overview
-from exporter.web.sparkline import sparkline
+from exporter.web.pages.cards import Cards, make_cards
+from exporter.web.pages.detail import Detail, make_detail
+from exporter.web.pages.finding import BadQueryError, Query, parse_query
+from exporter.web.pages.overview import MAX_UNFOLDED, Overview, make_overview
+from exporter.web.pages.sparkline import sparkline
 from exporter.web.words import Tone, in_words, moment
 from tests.builders import (
     TARGET,

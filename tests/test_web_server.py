@@ -18,11 +18,11 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from exporter.config.webfile import parse_web
-from exporter.web.door import Manners
-from exporter.web.listen import listen
-from exporter.web.sending import PIECE_BYTES, Sending
-from exporter.web.server import Server
-from exporter.web.tls import Tls, make_tls
+from exporter.web.serving.door import Manners
+from exporter.web.serving.listen import listen
+from exporter.web.serving.sending import PIECE_BYTES, Sending
+from exporter.web.serving.server import Server
+from exporter.web.serving.tls import Tls, make_tls
 from tests.certificates import Authority
 from tests.services import DEADLINE_SECONDS, LOOPBACK
 
@@ -532,7 +532,7 @@ def test_stop_with_open_connections() -> None:
 
 def test_no_room_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the machine has no descriptor left it is logged, and tried again."""
-    from exporter.web import server  # noqa: PLC0415
+    from exporter.web.serving import server  # noqa: PLC0415
 
     monkeypatch.setattr(server, "_PAUSE_SECONDS", 0.001)
 

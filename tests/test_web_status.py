@@ -21,7 +21,7 @@ from exporter.model import Found, Host, HostCheck, LookupStatus, ProbeFailure, Z
 from exporter.ondemand import OnDemand, Wanted
 from exporter.state import ServerView, Snapshot, State, ZoneView
 from exporter.web import Backend, Paths
-from exporter.web.overview import MAX_LISTED, MAX_UNFOLDED
+from exporter.web.pages.overview import MAX_LISTED, MAX_UNFOLDED
 from tests.builders import (
     CLIENT,
     TARGET,
@@ -608,7 +608,7 @@ def test_zone_since() -> None:
 
 def test_zone_page_with_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page holds a bounded number of steps; the trace of an older check is one request away."""
-    monkeypatch.setattr("exporter.web.past.MAX_STEPS", 1)
+    monkeypatch.setattr("exporter.web.pages.past.MAX_STEPS", 1)
     served = checked(check(0), check(1))
     page = look(f"/zones/{ZONE}", served)
     newest, oldest = page.one("ol", class_="past").all("div", class_="detail")

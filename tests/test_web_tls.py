@@ -12,8 +12,8 @@ import pytest
 
 from exporter.config import ConfigError
 from exporter.config.webfile import CIPHERS, parse_web
-from exporter.web.setup import load_setup, read_beside
-from exporter.web.tls import Tls, make_tls
+from exporter.web.serving.setup import load_setup, read_beside
+from exporter.web.serving.tls import Tls, make_tls
 from tests.certificates import Authority, Pair
 
 CLIENTS = Authority("clients")

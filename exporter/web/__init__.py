@@ -6,33 +6,28 @@ Owns no results; everything it answers comes from a snapshot or goes through a c
 | --- | --- |
 | backend | what the pages need from the rest of the process |
 | paths | where the pages are, behind a reverse proxy too |
-| status, api | the pages for people, and the same as JSON |
-| cards, detail, overview, finding, past | what these show, as values |
-| words, sparkline | how they put it |
-| html, assets, rendering | how they are made and what they load |
+| pages | the status page, its kin, and the same as JSON |
+| html, assets, words, rendering | how pages are made, and what they load |
 | errors | what is answered when there is no page, or a bug |
 | metrics, exposition | /metrics |
 | targets, service_discovery | /sd |
 | probing | /probe |
 | service | health, readiness, reload, /config |
-| setup, tls | the web configuration, ready to be used |
-| access | who may see the pages |
-| listen, server, door | sockets, connections, and what they may take |
-| sending | large pages to slow readers |
+| serving | sockets, TLS, access, and what connections may take |
 """
 
 from aiohttp import hdrs, web
 
-from exporter.web.access import Access
-from exporter.web.api import StatusApi
 from exporter.web.backend import Backend
 from exporter.web.errors import Errors
 from exporter.web.metrics import MetricsPage
+from exporter.web.pages.api import StatusApi
+from exporter.web.pages.status import StatusPages
 from exporter.web.paths import Paths, make_paths
 from exporter.web.probing import ProbePage
-from exporter.web.sending import Sending
 from exporter.web.service import ServicePages
-from exporter.web.status import StatusPages
+from exporter.web.serving.access import Access
+from exporter.web.serving.sending import Sending
 from exporter.web.targets import TargetsPage
 
 __all__ = ["Backend", "Paths", "make_application", "make_paths"]

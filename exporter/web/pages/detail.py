@@ -12,8 +12,8 @@ from exporter.model import NOT_AVAILABLE, Endpoint, Host, Record, host_port
 from exporter.report.words import MARK_SYMBOLS, show_chances, show_error
 from exporter.state import EndpointView, ZoneView
 from exporter.trace import show_milliseconds
-from exporter.web.cards import Card, Part, Row, server_of
-from exporter.web.sparkline import Sparkline, sparkline
+from exporter.web.pages.cards import Card, Part, Row, server_of
+from exporter.web.pages.sparkline import Sparkline, sparkline
 from exporter.web.words import Moment, Tone, moment
 
 _MARK_TONES = {

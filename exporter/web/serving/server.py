@@ -18,8 +18,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from exporter.model import host_port
-from exporter.web.door import Door, Manners
-from exporter.web.tls import Tls
+from exporter.web.serving.door import Door, Manners
+from exporter.web.serving.tls import Tls
 
 log = structlog.get_logger(__name__)
 

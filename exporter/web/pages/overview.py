@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from exporter.diagnosis import Verdict
 from exporter.model import Endpoint
 from exporter.state import EndpointView, Snapshot
-from exporter.web.cards import Card, Cards, Kind
-from exporter.web.detail import Detail, make_detail
-from exporter.web.finding import TROUBLE, UNCHECKED, Query
+from exporter.web.pages.cards import Card, Cards, Kind
+from exporter.web.pages.detail import Detail, make_detail
+from exporter.web.pages.finding import TROUBLE, UNCHECKED, Query
 from exporter.web.words import Tone, count
 
 MAX_UNFOLDED = 40

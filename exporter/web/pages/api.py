@@ -18,10 +18,10 @@ from exporter.report import ClientReport, StaticReport, ZoneReport, make_report
 from exporter.report.machine import client_document, static_document, zone_document
 from exporter.state import Snapshot
 from exporter.web.backend import Backend
-from exporter.web.cards import Card, Streaks, make_cards
 from exporter.web.exposition import Page
-from exporter.web.finding import BadQueryError, Query, parse_query
-from exporter.web.overview import count_verdicts
+from exporter.web.pages.cards import Card, Streaks, make_cards
+from exporter.web.pages.finding import BadQueryError, Query, parse_query
+from exporter.web.pages.overview import count_verdicts
 from exporter.web.rendering import SharedPages, pack, wants_gzip
 
 P = TypeVar("P")

@@ -14,7 +14,7 @@ import idna
 from exporter.diagnosis import Verdict
 from exporter.model import host_port
 from exporter.names import parse_name
-from exporter.web.cards import Card
+from exporter.web.pages.cards import Card
 from exporter.web.words import Tone
 
 TROUBLE = "trouble"

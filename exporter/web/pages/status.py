@@ -17,13 +17,13 @@ from exporter.report import make_report
 from exporter.state import Snapshot
 from exporter.web.assets import Assets
 from exporter.web.backend import Backend
-from exporter.web.cards import Kind, Streaks, View, make_card, make_cards, views_of
-from exporter.web.detail import make_detail
 from exporter.web.exposition import Page
-from exporter.web.finding import BadQueryError, Query, parse_query
 from exporter.web.html import Html
-from exporter.web.overview import make_listing, make_overview
-from exporter.web.past import make_past
+from exporter.web.pages.cards import Kind, Streaks, View, make_card, make_cards, views_of
+from exporter.web.pages.detail import make_detail
+from exporter.web.pages.finding import BadQueryError, Query, parse_query
+from exporter.web.pages.overview import make_listing, make_overview
+from exporter.web.pages.past import make_past
 from exporter.web.rendering import SharedPages, wants_gzip
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from exporter.config import ConfigError
 from exporter.config.webfile import WebConfig, parse_web
-from exporter.web.tls import ReadFile, Tls, make_tls, named_files
+from exporter.web.serving.tls import ReadFile, Tls, make_tls, named_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
