@@ -49,7 +49,7 @@ stack: .venv/.runtime ## demo, Prometheus with the rules, and Alertmanager, with
 # Files are begun in the order that tests/conftest.py says: the longest first.
 .PHONY: test
 test: .venv/.dev debian-packages .venv/.npm ## all tests with coverage; ARGS for pytest, e.g. ARGS='-k dns', or '-n 0 --pdb'
-	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(if $(ARGS),--cov-fail-under=0) $(ARGS)
+	@.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(if $(ARGS),--cov-fail-under=0) $(ARGS)
 
 .PHONY: lint
 lint: .venv/.dev ## every static check; reports all, fails in the end

@@ -146,8 +146,8 @@ SLOW = world(KMS12, KMS12, overruns=1)
 MALFORMED = world(KMS12, malformed=1)
 NOT_LOADED = fires(
     "KmsExporterConfigReloadFailed",
-    "The last reload of the configuration failed, at an exporter of the job {job}. Its log says which line "
-    "is wrong; a restart would fail.",
+    "The last reload of the configuration, or of the web configuration with its certificates, failed at an "
+    "exporter of the job {job}. Its log says what is wrong; a restart would fail.",
 )
 BUG = fires(
     "KmsExporterInternalErrors",
