@@ -16,7 +16,7 @@ from types import MappingProxyType
 from exporter.diagnosis import Verdict, diagnose
 from exporter.model import ClientCheck, Found, HostCheck, ZoneCheck, host_port
 from exporter.state import Snapshot, State
-from exporter.trace import Step, trace, trace_client, trace_host
+from exporter.trace import Step, trace_of
 
 RECENT_CHECKS = 10
 FAILED_CHECKS = 30
@@ -107,14 +107,14 @@ class History:
         if not verdicts:
             return
         log = self._logs.setdefault(_name(found), _Log())
-        finished_at, duration_seconds, steps = _read(found)
+        finished_at, duration_seconds = _times(found)
         log.add(
             CheckRecord(
                 finished_at=finished_at,
                 duration_seconds=duration_seconds,
                 verdicts=log.share(verdicts),
                 failed=failed,
-                packed=pack(steps),
+                packed=pack(trace_of(found)),
             )
         )
 
@@ -141,6 +141,11 @@ class History:
             self._configurations = self._state.configurations
             names = _names(self._state.snapshot())
             self._logs = {name: log for name, log in self._logs.items() if name in names}
+
+
+def name_of_client(client: str) -> str:
+    """Tell a kind of client from a zone or host of that name."""
+    return f"client {client}"
 
 
 def pack(steps: Sequence[Step]) -> bytes:
@@ -203,16 +208,10 @@ def _judge(snapshot: Snapshot) -> tuple[dict[str, Verdict], bool]:
     return {label: verdict for label, verdict, _ in seen}, failed
 
 
-def _read(found: Found) -> tuple[float, float, tuple[Step, ...]]:
-    """Give when a check was finished, how long it took, and its trace."""
-    match found:
-        case ZoneCheck():
-            return found.finished_at, found.duration_seconds, trace(found)
-        case HostCheck():
-            return found.finished_at, found.duration_seconds, trace_host(found)
-        case ClientCheck():
-            finished_at = max(each.finished_at for each in found.suffixes)
-            return finished_at, max(each.duration_seconds for each in found.suffixes), trace_client(found)
+def _times(found: Found) -> tuple[float, float]:
+    """Give when a check was finished, and how long it took."""
+    parts = found.suffixes if isinstance(found, ClientCheck) else (found,)
+    return max(each.finished_at for each in parts), max(each.duration_seconds for each in parts)
 
 
 def _name(found: Found) -> str:
@@ -222,11 +221,11 @@ def _name(found: Found) -> str:
         case HostCheck():
             return host_port(found.host.target, found.host.port)
         case ClientCheck():
-            return f"client {found.client}"
+            return name_of_client(found.client)
 
 
 def _names(snapshot: Snapshot) -> frozenset[str]:
     """Name all that is configured, as `_name` does what was found of it."""
     zones = (each.zone for each in snapshot.zones)
     hosts = (host_port(each.host.target, each.host.port) for each in snapshot.static_hosts)
-    return frozenset((*zones, *hosts, *(f"client {each.client}" for each in snapshot.clients)))
+    return frozenset((*zones, *hosts, *(name_of_client(each.client) for each in snapshot.clients)))

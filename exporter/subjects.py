@@ -5,12 +5,14 @@ into the values that the latter take. Keeps nothing and starts nothing.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from exporter.checks import Checker, CheckSettings
 from exporter.config import Client, Config, Zone
 from exporter.model import Found, Host, Search, ServerGroup, ServerSelector, family_of, host_port
 from exporter.state import Change, ClientSettings, State, ZoneSettings
+
+F = TypeVar("F", bound=Found)
 
 Subject: TypeAlias = str | Host | Search
 """What is checked on its own: a zone by name, a static host, or what a kind of client searches."""
@@ -98,31 +100,25 @@ def check_of(
     `note` is told what was found, once it is in the state.
     """
 
-    async def check_zone(zone: str) -> list[Change]:
-        found = await checker.check_zone(zone, selectors, state.memory_of_zone(zone))
-        changes = state.apply_zone(found)
-        note(found)
-        return changes
-
-    async def check_host(host: Host) -> list[Change]:
-        found = await checker.check_host(host, selectors, state.memory_of_host(host))
-        changes = state.apply_host(found)
-        note(found)
-        return changes
-
-    async def check_search(search: Search) -> list[Change]:
-        found = await checker.check_search(search, selectors, state.memory_of_search(search))
-        changes = state.apply_client(found)
+    async def run(look: Awaitable[F], apply: Callable[[F], list[Change]]) -> list[Change]:
+        found = await look
+        changes = apply(found)
         note(found)
         return changes
 
     match subject:
-        case Host():
-            return lambda: check_host(subject)
-        case Search():
-            return lambda: check_search(subject)
-        case _:
-            return lambda: check_zone(subject)
+        case Host() as host:
+            return lambda: run(
+                checker.check_host(host, selectors, state.memory_of_host(host)), state.apply_host
+            )
+        case Search() as search:
+            return lambda: run(
+                checker.check_search(search, selectors, state.memory_of_search(search)), state.apply_client
+            )
+        case zone:
+            return lambda: run(
+                checker.check_zone(zone, selectors, state.memory_of_zone(zone)), state.apply_zone
+            )
 
 
 def _search(client: Client) -> Search:

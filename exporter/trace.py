@@ -12,6 +12,7 @@ from exporter.model import (
     UNFINISHED,
     ClientCheck,
     Family,
+    Found,
     HostCheck,
     LookupStatus,
     ProbeFailure,
@@ -42,6 +43,17 @@ class Step:
     what: str
     outcome: str
     good: bool
+
+
+def trace_of(found: Found) -> tuple[Step, ...]:
+    """List the steps of a check of any kind in order of time."""
+    match found:
+        case ZoneCheck():
+            return trace(found)
+        case HostCheck():
+            return trace_host(found)
+        case ClientCheck():
+            return trace_client(found)
 
 
 def trace(check: ZoneCheck) -> tuple[Step, ...]:

@@ -18,8 +18,10 @@ Owns no results; everything it answers comes from a snapshot or goes through a c
 
 from aiohttp import hdrs, web
 
+from exporter.web.assets import Assets
 from exporter.web.backend import Backend
 from exporter.web.errors import Errors
+from exporter.web.html import Html
 from exporter.web.metrics import MetricsPage
 from exporter.web.pages.api import StatusApi
 from exporter.web.pages.status import StatusPages
@@ -36,17 +38,20 @@ __all__ = ["Backend", "Paths", "make_application", "make_paths"]
 def make_application(backend: Backend, access: Access | None = None) -> web.Application:
     """Make the application with all its routes; without `access` they are open to everybody."""
     access = access or Access(backend.paths)
+    assets = Assets(backend.paths)
+    html = Html(paths=backend.paths, assets=assets, build=backend.build)
     application = web.Application(
-        middlewares=[Sending().middleware, access.middleware, Errors(backend).middleware]
+        middlewares=[Sending().middleware, access.middleware, Errors(backend, html).middleware]
     )
     application.on_response_prepare.extend([_add_headers, access.add_headers])
     for pages in (
-        StatusPages(backend),
+        StatusPages(backend, html),
         StatusApi(backend),
         MetricsPage(backend),
         ProbePage(backend),
         TargetsPage(backend),
         ServicePages(backend),
+        assets,
     ):
         application.add_routes(pages.routes())
     return application

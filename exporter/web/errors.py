@@ -11,7 +11,6 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from exporter.web.assets import Assets
 from exporter.web.backend import Backend
 from exporter.web.html import Html
 from exporter.web.rendering import accepted
@@ -22,10 +21,10 @@ log = structlog.get_logger(__name__)
 class Errors:
     """Turns what went wrong into an answer that a person can use, and nothing else."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, html: Html) -> None:
         self._backend = backend
         self._paths = backend.paths
-        self._html = Html(paths=backend.paths, assets=Assets(backend.paths), build=backend.build)
+        self._html = html
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -4,7 +4,7 @@ The multi-target pattern of https://prometheus.io/docs/guides/multi-target-expor
 answered before Prometheus gives up, so a check gets the time that the scrape has, less what the answer needs.
 """
 
-import asyncio
+import functools
 import io
 import math
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ from prometheus_client import CollectorRegistry
 
 from exporter.config import Config
 from exporter.metrics import ProbeCollector
-from exporter.model import ClientCheck, Host, HostCheck, ServerGroup, host_port
+from exporter.model import Host, ServerGroup, host_port
 from exporter.ondemand import Look, Refusal, Refused, Wanted
 from exporter.report import make_report
 from exporter.report.text import write_text
 from exporter.subjects import subjects
-from exporter.threads import run_aside
-from exporter.trace import show_trace, trace, trace_host
+from exporter.trace import show_trace, trace_of
 from exporter.web.backend import Backend
 from exporter.web.exposition import Page, normalize_accept, render
-from exporter.web.rendering import accepted, wants_gzip
+from exporter.web.rendering import SharedPages, accepted, pack, wants_gzip
 
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 DEFAULT_TIMEOUT_SECONDS = 10.0  # that of Prometheus, for whoever says nothing
 OFFSET_SECONDS = 0.5
+_TEXT: Mapping[str, str] = {hdrs.CONTENT_TYPE: "text/plain; charset=utf-8"}
 _STATUS: Mapping[Refused, HTTPStatus] = {
     Refused.INVALID: HTTPStatus.BAD_REQUEST,
     Refused.FORBIDDEN: HTTPStatus.FORBIDDEN,
@@ -49,7 +49,7 @@ class ProbePage:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._one_at_a_time = asyncio.Lock()
+        self._shared = SharedPages("probe")
 
     def routes(self) -> list[web.RouteDef]:
         """Give the routes of this page."""
@@ -67,10 +67,13 @@ class ProbePage:
         look = await ondemand.look(wanted, within_seconds)
         if isinstance(look, Refusal):
             return _refuse(look)
-        async with self._one_at_a_time:  # and off the event loop, as with /metrics
-            if asked.debug:
-                return web.Response(text=await run_aside(lambda: _explain(wanted, look, within_seconds)))
-            page = await run_aside(lambda: _render(look, request))
+        accept, gzip = normalize_accept(accepted(request)), wants_gzip(request)
+        if asked.debug:
+            work = functools.partial(_explain, wanted, look, within_seconds, gzip=gzip)
+        else:
+            work = functools.partial(render, _registry(look), accept=accept, gzip=gzip)
+        key = (id(look), asked.debug, within_seconds, accept, gzip)
+        page = await self._shared.page(request, key, lambda: work)
         return web.Response(body=page.body, headers=page.headers)
 
 
@@ -118,20 +121,17 @@ def _registry(look: Look) -> CollectorRegistry:
     return registry
 
 
-def _render(look: Look, request: web.Request) -> Page:
-    accept = normalize_accept(accepted(request))
-    return render(_registry(look), accept=accept, gzip=wants_gzip(request))
-
-
-def _explain(wanted: Wanted, look: Look, within_seconds: float) -> str:
+def _explain(wanted: Wanted, look: Look, within_seconds: float, *, gzip: bool) -> Page:
     """Write for a person what was asked, each step, what it comes to, and the metrics."""
     report = make_report(look.snapshot, hosts=look.config.hosts)
-    with io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n") as text:
-        write_text(report, text)
-        text.seek(0)
-        shown = text.read()
+    with io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n") as stream:
+        write_text(report, stream)
+        stream.seek(0)
+        shown = stream.read()
     metrics = render(_registry(look), accept="", gzip=False).body.decode()
-    return f"{_introduce(wanted, look, within_seconds)}\n{_steps(look)}\n{shown}\n{metrics}"
+    steps = show_trace(trace_of(look.found))
+    text = f"{_introduce(wanted, look, within_seconds)}\n{steps}\n{shown}\n{metrics}"
+    return pack(text, _TEXT, gzip=gzip)
 
 
 def _introduce(wanted: Wanted, look: Look, within_seconds: float) -> str:
@@ -145,14 +145,3 @@ def _introduce(wanted: Wanted, look: Look, within_seconds: float) -> str:
     )
     origin = "configured" if look.configured else "allowed by web.probe_allow"
     return f"{what}, {origin}\nDNS servers asked for: {named}\nTime for the check: {within_seconds:g} s\n"
-
-
-def _steps(look: Look) -> str:
-    match look.found:
-        case HostCheck() as found:
-            steps = trace_host(found)
-        case ClientCheck():
-            steps = ()
-        case found:
-            steps = trace(found)
-    return show_trace(steps)

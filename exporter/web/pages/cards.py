@@ -18,7 +18,7 @@ from exporter.diagnosis import (
     ServerDiagnosis,
     StaticDiagnosis,
 )
-from exporter.history import Streak
+from exporter.history import Streak, name_of_client
 from exporter.model import host_port
 from exporter.report import (
     ClientReport,
@@ -61,7 +61,7 @@ class Kind(enum.StrEnum):
 
     def subject(self, name: str) -> str:
         """Give what the history calls one of them."""
-        return f"client {name}" if self is Kind.CLIENT else name
+        return name_of_client(name) if self is Kind.CLIENT else name
 
     def path(self, name: str) -> str:
         """Give the path of the page of one of them, as it stands in a link."""

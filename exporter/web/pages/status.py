@@ -15,7 +15,6 @@ from exporter.model import host_port
 from exporter.names import MAX_NAME, canonical
 from exporter.report import make_report
 from exporter.state import Snapshot
-from exporter.web.assets import Assets
 from exporter.web.backend import Backend
 from exporter.web.exposition import Page
 from exporter.web.html import Html
@@ -43,10 +42,9 @@ class _UnknownNameError(LookupError):
 class StatusPages:
     """The pages for people; requests for the same page while it is made share it."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, html: Html) -> None:
         self._backend = backend
-        self._assets = Assets(backend.paths)
-        self._html = Html(paths=backend.paths, assets=self._assets, build=backend.build)
+        self._html = html
         self._shared = SharedPages("status page")
 
     def routes(self) -> list[web.RouteDef]:
@@ -57,7 +55,6 @@ class StatusPages:
             web.get(route("/zones/{name}"), functools.partial(self._alone, Kind.ZONE)),
             web.get(route("/hosts/{name}"), functools.partial(self._alone, Kind.HOST)),
             web.get(route("/clients/{name:.+}"), functools.partial(self._alone, Kind.CLIENT)),
-            *self._assets.routes(),
         ]
 
     async def _status(self, request: web.Request) -> web.Response:
