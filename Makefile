@@ -22,9 +22,11 @@ PYTHON :=# make run PYTHON=python3.13         the interpreter .venv is made from
 #   iproute2        ip: network namespaces with addresses that lose packets or lead nowhere
 #   chromium, chromium-driver  a browser that looks at the pages
 #   curl            an HTTP client with TLS and client certificates
+#   libfaketime     a clock that a test can set for one process
+#   systemd         systemd-analyze, which rates the unit; nothing of it is started
 MONITORING := prometheus prometheus-alertmanager
 BROWSER := chromium chromium-driver
-DEBIAN_PACKAGES := bind9 bind9-dnsutils $(MONITORING) iproute2 $(BROWSER) curl
+DEBIAN_PACKAGES := bind9 bind9-dnsutils $(MONITORING) iproute2 $(BROWSER) curl libfaketime systemd
 # The services that come with them. The tests and the stack start their own; these stay off.
 DEBIAN_SERVICES := named $(MONITORING)
 
@@ -117,6 +119,9 @@ lock: .venv/.dev ## deploy/*.lock, from pyproject.toml; ARGS=--upgrade for newer
 	build='import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
 	compile pyproject.toml -o deploy/requirements.lock
 	compile pyproject.toml --group dev -c deploy/requirements.lock -o deploy/requirements-dev.lock
+	for group in supply fuzz; do
+	    compile --group $$group -o deploy/requirements-$$group.lock
+	done
 	.venv/bin/python -c "$$build" | compile - -o deploy/requirements-build.lock
 
 .PHONY: clean
