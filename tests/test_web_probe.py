@@ -220,16 +220,18 @@ def test_config() -> None:
 
 def test_configurations_are_shown_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many who ask for /config at once take no more of the processor than one."""
-    may_go_on = threading.Event()
+    has_begun, may_go_on = threading.Event(), threading.Event()
     at_once: list[Config] = []
 
     def waiting_dump(shown: Config) -> str:
         at_once.append(shown)
+        has_begun.set()
         assert may_go_on.wait(DEADLINE_SECONDS)
         return dump(shown)
 
     async def look(client: Client) -> None:
         requests = [asyncio.create_task(client.get("/config")) for _ in range(5)]
+        assert await asyncio.to_thread(has_begun.wait, DEADLINE_SECONDS)
         await asyncio.wait(requests, timeout=0.2)  # for a second one to begin, if it would
         assert len(at_once) == 1
         may_go_on.set()
