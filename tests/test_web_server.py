@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import gc
+import os
 import socket
 import ssl
 from asyncio.sslproto import SSLProtocol
@@ -18,6 +20,8 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from exporter.config.webfile import parse_web
+from exporter.state import Rejection
+from exporter.web.serving import server as server_module
 from exporter.web.serving.door import Manners
 from exporter.web.serving.listen import listen
 from exporter.web.serving.sending import PIECE_BYTES, Sending
@@ -44,6 +48,7 @@ class Site:
     port: int
     may_answer: asyncio.Event
     bugs: list[str]
+    rejected: list[Rejection]
     streams: list[Stream]
 
     async def connect(self, *, small: bool = False) -> Stream:
@@ -126,16 +131,18 @@ async def serving(manners: Manners, tls: Tls | None, sending: Sending | None) ->
     sending = sending or Sending(seconds=NEVER)
     may_answer = asyncio.Event()
     bugs: list[str] = []
+    rejected: list[Rejection] = []
     with listen(LOOPBACK, 0) as listening:
         server = Server(
             [listening],
             application(sending, may_answer),
             count_internal_error=lambda: bugs.append("bug"),
+            count_rejected=rejected.append,
             manners=manners,
         )
         server.use(tls)
         async with server:
-            site = Site(server, sending, listening.getsockname()[1], may_answer, bugs, [])
+            site = Site(server, sending, listening.getsockname()[1], may_answer, bugs, rejected, [])
             yield site
     await site.hang_up()
     assert bugs == []
@@ -381,7 +388,7 @@ def test_reader_that_goes_away(path: bytes) -> None:
 
 
 def test_cap() -> None:
-    """A connection too many is closed at once and logged once; when one ends there is room again."""
+    """A connection too many is closed, counted, and logged once; when one ends there is room again."""
 
     async def look(site: Site) -> None:
         held = [await site.connect() for _ in range(3)]
@@ -393,7 +400,10 @@ def test_cap() -> None:
                 reader, writer = await site.connect()
                 assert await reader.read() == b""
                 writer.close()
-        assert [line["event"] for line in log] == ["too many connections"]
+        assert [(line["event"], line["most"], line["times"]) for line in log] == [
+            ("too many connections", 3, 1)
+        ]
+        assert site.rejected == [Rejection.LIMIT] * 5
         held[0][1].close()
         await until(lambda: len(site.server._connections) < 3)
         assert await site.get(b"/") == (HTTPStatus.OK, b"small")
@@ -413,6 +423,7 @@ def test_idle_connections_give_way() -> None:
             await site.get(b"/", stream)
         assert await site.get(b"/") == (HTTPStatus.OK, b"small")
         assert await held[1][0].read() == b""
+        assert site.rejected == []
         for stream in (held[0], held[2]):
             assert await site.get(b"/", stream) == (HTTPStatus.OK, b"small")
         for _, writer in held:
@@ -530,15 +541,18 @@ def test_stop_with_open_connections() -> None:
     visit(look)
 
 
-def test_no_room_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the machine has no descriptor left it is logged, and tried again."""
-    from exporter.web.serving import server  # noqa: PLC0415
-
-    monkeypatch.setattr(server, "_PAUSE_SECONDS", 0.001)
+@pytest.mark.parametrize(
+    ("code", "counted"),
+    [(errno.EMFILE, 3), (errno.ENFILE, 3), (errno.ENOBUFS, 3), (errno.ENOMEM, 3), (errno.ECONNABORTED, 0)],
+    ids=errno.errorcode.get,
+)
+def test_no_room_for_a_connection(monkeypatch: pytest.MonkeyPatch, code: int, counted: int) -> None:
+    """When the machine has no descriptor left it is counted and tried again, and logged once a minute."""
+    monkeypatch.setattr(server_module, "_PAUSE_SECONDS", 0.001)
 
     async def look(site: Site) -> None:
         loop = asyncio.get_running_loop()
-        accept, failures = loop.sock_accept, iter([OSError(24, "Too many open files")] * 2)
+        accept, failures = loop.sock_accept, iter([OSError(code, os.strerror(code))] * 3)
 
         async def failing(sock: socket.socket) -> tuple[socket.socket, Any]:
             for failure in failures:
@@ -547,9 +561,37 @@ def test_no_room_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(loop, "sock_accept", failing)
         with capture_logs() as log:
-            for _ in range(3):
+            for _ in range(4):
                 assert await site.get(b"/") == (HTTPStatus.OK, b"small")
-        assert [line["reason"] for line in log] == ["Too many open files"] * 2
+        assert [(line["reason"], line["times"]) for line in log] == [(os.strerror(code), 1)]
+        assert site.rejected == [Rejection.NO_RESOURCES] * counted
         monkeypatch.undo()
 
     visit(look)
+
+
+def test_what_goes_on_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes on for more than a minute is logged again, with how often it happened meanwhile."""
+    monkeypatch.setattr(server_module, "_QUIET_SECONDS", 0.0)
+
+    async def look(site: Site) -> None:
+        held = await site.connect()
+        held[1].write(GET % b"/slow")
+        await until(lambda: any(door.quiet_since is None for door in site.server._doors.values()))
+
+        async def turned_away() -> None:
+            reader, writer = await site.connect()
+            assert await reader.read() == b""
+            writer.close()
+
+        with capture_logs() as log:
+            await turned_away()
+            monkeypatch.setattr(server_module, "_QUIET_SECONDS", NEVER)
+            for _ in range(3):
+                await turned_away()
+            monkeypatch.setattr(server_module, "_QUIET_SECONDS", 0.0)
+            await turned_away()
+        assert [line["times"] for line in log] == [1, 4]
+        site.may_answer.set()
+
+    visit(look, patient(connections=1))

@@ -21,13 +21,14 @@ import dns.rcode
 import dns.rdatatype
 
 from exporter.discovery.exchange import EXPECTED_ERRORS, Answer, Exchange, Journal, Reply
+from exporter.discovery.wire import examine
 from exporter.failures import classify_lookup
 from exporter.model import DnsServer, Family, LookupStatus, family_of
 from exporter.sockets import open_socket, socket_address
 from exporter.threads import run_aside
 
 EDNS_PAYLOAD_BYTES = 1232  # what passes everywhere unfragmented: DNS flag day 2020
-_MAX_RECORDS = 1000  # nobody has that many hosts, and one record can be made to take milliseconds to parse
+_WORK_AT_ONCE = 20_000  # ten milliseconds: more than that is read in a thread, for the event loop's sake
 _RECEIVE_ERRORS = {Family.IPV4: (socket.IPPROTO_IP, 11), Family.IPV6: (socket.IPPROTO_IPV6, 25)}
 """IP_RECVERR and IPV6_RECVERR of Linux (ip(7), ipv6(7)): hear of ICMP "host unreachable", too."""
 
@@ -47,9 +48,9 @@ class Transport:
         self._attempts = attempts
         self._source_addresses = source_addresses
         self._max_in_flight = max_in_flight
-        self._parsing = asyncio.Lock()
-        # Weak, so that the slots of a server go with its last query: which servers there are can change.
+        # Weak, so that they go with the last query to a server: which servers there are can change.
         self._slots: weakref.WeakValueDictionary[DnsServer, asyncio.Semaphore] = weakref.WeakValueDictionary()
+        self._reading: weakref.WeakValueDictionary[DnsServer, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Exchange:
         """Ask `server` for the records of `rdtype` at `name` (canonical form).
@@ -78,7 +79,6 @@ class Transport:
         return LookupStatus.BAD_RESPONSE if reply.flags & dns.flags.TC else reply
 
     async def _ask_udp(self, server: DnsServer, journal: Journal, query: Answer) -> Answer:
-        wire = query.to_wire()
         try:
             opened = self._connected(server)
         except OSError as error:
@@ -88,16 +88,16 @@ class Transport:
             failures = []
             for _ in range(self._attempts):
                 try:
-                    return await journal.note("udp", self._try_udp(sock, query, wire))
+                    return await journal.note("udp", self._try_udp(server, sock, query))
                 except OSError as failure:  # silence, or an ICMP error about this or an earlier try
                     failures.append(failure)
                     _drain_errors(sock)
             raise next((each for each in failures if not isinstance(each, TimeoutError)), failures[0])
 
-    async def _try_udp(self, sock: socket.socket, query: Answer, wire: bytes) -> Answer:
+    async def _try_udp(self, server: DnsServer, sock: socket.socket, query: Answer) -> Answer:
         async with asyncio.timeout(self._timeout_seconds):
-            await asyncio.get_running_loop().sock_sendall(sock, wire)
-            return await _receive(sock, query)
+            await asyncio.get_running_loop().sock_sendall(sock, query.to_wire())
+            return await self._read(server, await _receive(sock, query), query)
 
     def _connected(self, server: DnsServer) -> socket.socket:
         family = family_of(server.address)
@@ -121,12 +121,20 @@ class Transport:
                 await loop.sock_connect(sock, socket_address(server.address, server.port))
                 await loop.sock_sendall(sock, len(wire).to_bytes(2, "big") + wire)
                 size = int.from_bytes(await _receive_exactly(sock, 2), "big")
-                wire = await _receive_exactly(sock, size)
-                async with self._parsing:  # in a thread, for a large answer can be made to take seconds
-                    return await run_aside(functools.partial(_parse, wire, query))
+                return await self._read(server, await _receive_exactly(sock, size), query)
+
+    async def _read(self, server: DnsServer, wire: bytes, query: Answer) -> Answer:
+        """Read an answer, in a thread if that takes long; of each server one at a time."""
+        if len(wire) <= EDNS_PAYLOAD_BYTES:
+            examined = examine(wire)
+            if examined.work <= _WORK_AT_ONCE:
+                return _parse(examined.wire, query)
+        reading = self._reading.setdefault(server, asyncio.Lock())
+        async with reading:
+            return await run_aside(lambda: _parse(examine(wire).wire, query))
 
 
-async def _receive(sock: socket.socket, query: Answer) -> Answer:
+async def _receive(sock: socket.socket, query: Answer) -> bytes:
     """Wait for the datagram that answers `query`; those with another id are strays and passed over."""
     query_id = query.id.to_bytes(2, "big")
     while True:
@@ -134,7 +142,7 @@ async def _receive(sock: socket.socket, query: Answer) -> Answer:
         if wire[:2] != query_id:
             await asyncio.sleep(0)  # sock_recv does not yield while a flood of datagrams waits
             continue
-        return _parse(wire, query)
+        return wire
 
 
 async def _receive_exactly(sock: socket.socket, size: int) -> bytes:
@@ -148,8 +156,6 @@ async def _receive_exactly(sock: socket.socket, size: int) -> bytes:
 
 
 def _parse(wire: bytes, query: Answer) -> Answer:
-    if sum(int.from_bytes(wire[at : at + 2], "big") for at in (6, 8, 10)) > _MAX_RECORDS:
-        raise dns.query.BadResponse
     cut = int.from_bytes(wire[2:4], "big") & dns.flags.TC  # anywhere, in the middle of a record too
     answer = dns.message.from_wire(wire, question_only=bool(cut))
     if not isinstance(answer, Answer) or not query.is_response(answer):

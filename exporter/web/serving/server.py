@@ -5,8 +5,11 @@ them while the sockets stay as they are, and so that those whose handshake is un
 """
 
 import asyncio
+import collections
 import contextlib
+import errno
 import functools
+import math
 import socket
 import ssl
 import traceback
@@ -18,6 +21,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from exporter.model import host_port
+from exporter.state import Rejection
 from exporter.web.serving.door import Door, Manners
 from exporter.web.serving.tls import Tls
 
@@ -26,10 +30,14 @@ log = structlog.get_logger(__name__)
 SHUTDOWN_SECONDS = 0.4  # for requests under way; aiohttp may take it twice, and a stop at most 2 s
 _PAUSE_SECONDS = 1.0
 _QUIET_SECONDS = 60.0
+_NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # accept(2)
 
 
 class Server:
-    """Serves an application; `use` changes how, for the connections to come."""
+    """Serves an application; `use` changes how, for the connections to come.
+
+    `count_rejected` hears of every connection that could not be taken, and every try to take one.
+    """
 
     def __init__(
         self,
@@ -37,12 +45,14 @@ class Server:
         application: web.Application,
         *,
         count_internal_error: Callable[[], None],
+        count_rejected: Callable[[Rejection], None] = lambda _: None,
         manners: Manners | None = None,
     ) -> None:
         application.middlewares.insert(0, self._middleware)
         self._sockets = tuple(sockets)
         self._manners = manners or Manners()
         self._count_internal_error = count_internal_error
+        self._count_rejected = count_rejected
         self._runner = web.AppRunner(
             application,
             handle_signals=False,
@@ -54,8 +64,8 @@ class Server:
         self._doors: dict[web.RequestHandler, Door] = {}
         self._connections: set[asyncio.Task[None]] = set()
         self._accepting: list[asyncio.Task[None]] = []
-        self._turned_away = 0
-        self._told_at = -_QUIET_SECONDS
+        self._untold: collections.Counter[str] = collections.Counter()
+        self._told_at: dict[str, float] = {}
 
     def use(self, tls: Tls | None) -> None:
         """Serve TLS like this from now on, or plain HTTP.
@@ -96,7 +106,9 @@ class Server:
                 sock, _ = await loop.sock_accept(listening)
                 self._take(sock)
             except OSError as error:
-                log.warning("cannot accept a connection", reason=error.strerror or str(error))
+                if error.errno in _NO_RESOURCES:
+                    self._count_rejected(Rejection.NO_RESOURCES)
+                self._tell("cannot accept a connection", reason=error.strerror or str(error))
                 await asyncio.sleep(_PAUSE_SECONDS)
             except Exception:
                 self._count_internal_error()
@@ -106,7 +118,8 @@ class Server:
     def _take(self, sock: socket.socket) -> None:
         if len(self._connections) >= self._manners.connections and not self._make_room():
             sock.close()
-            self._tell_turned_away()
+            self._count_rejected(Rejection.LIMIT)
+            self._tell("too many connections", most=self._manners.connections)
             return
         connection = asyncio.create_task(self._serve(sock), name="connection")
         self._connections.add(connection)
@@ -172,10 +185,10 @@ class Server:
             )
         return await handler(request)
 
-    def _tell_turned_away(self) -> None:
-        """Log at most once a minute that there are too many connections, and how many were closed."""
-        self._turned_away += 1
+    def _tell(self, event: str, **fields: object) -> None:
+        """Log an event at most once a minute, with how often it happened since it was told of last."""
+        self._untold[event] += 1
         now = asyncio.get_running_loop().time()
-        if now - self._told_at >= _QUIET_SECONDS:
-            log.warning("too many connections", most=self._manners.connections, closed=self._turned_away)
-            self._told_at, self._turned_away = now, 0
+        if now - self._told_at.get(event, -math.inf) >= _QUIET_SECONDS:
+            log.warning(event, **fields, times=self._untold.pop(event))
+            self._told_at[event] = now
