@@ -59,6 +59,14 @@ class Streak:
     since: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How much has failed its last check, and when the last of all checks was finished (Unix time)."""
+
+    failing: int
+    last_check: float | None
+
+
 class _Log:
     """The checks that are kept of one subject, and the verdicts as they are now."""
 
@@ -66,6 +74,11 @@ class _Log:
         self.streaks: dict[str, Streak] = {}
         self._recent: collections.deque[CheckRecord] = collections.deque()
         self._failed: collections.deque[CheckRecord] = collections.deque(maxlen=FAILED_CHECKS)
+
+    @property
+    def last(self) -> CheckRecord:
+        """The last check; a log is made for one."""
+        return self._recent[-1]
 
     def add(self, record: CheckRecord) -> None:
         self._recent.append(record)
@@ -133,6 +146,15 @@ class History:
                 for name, log in self._logs.items()
                 for label, streak in log.streaks.items()
             }
+        )
+
+    def tally(self) -> Tally:
+        """Count what is in trouble."""
+        self._forget()
+        last = [log.last for log in self._logs.values()]
+        return Tally(
+            failing=sum(record.failed for record in last),
+            last_check=max((record.finished_at for record in last), default=None),
         )
 
     def _forget(self) -> None:

@@ -7,6 +7,7 @@ configured, and for what `web.probe_allow` adds to that.
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 
+from exporter.boundaries import Boundaries
 from exporter.config import Config, Zone, parse_host, parse_zone
 from exporter.model import KMS_PORT, DnsServer, Host, ServerGroup, ServerSelector, host_port, is_address
 
@@ -114,5 +115,7 @@ def _is_below(name: str, config: Config) -> bool:
 
 
 def _is_within(address: str, config: Config) -> bool:
-    networks = (each for each in config.web.probe_allow if not isinstance(each, str))
-    return any(ipaddress.ip_address(address) in network for network in networks)
+    """Tell whether a network holds the address, and also what it stands for where that is another one."""
+    networks = tuple(each for each in config.web.probe_allow if not isinstance(each, str))
+    listed = Boundaries(networks=networks, nat64_prefixes=config.probe.nat64_prefixes).lists(address)
+    return listed and any(ipaddress.ip_address(address) in network for network in networks)

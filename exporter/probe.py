@@ -11,19 +11,16 @@ because a clock in user space also measures the event loop.
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from exporter import rpc
 from exporter.failures import classify_bind, classify_probe
 from exporter.model import Endpoint, ProbeFailure, ProbeResult
 from exporter.sockets import SocketAddress, open_socket, socket_address
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _TCP_INFO = struct.Struct("=B67xI28xI")  # tcpi_state, tcpi_rtt at byte 68, tcpi_total_retrans at byte 100
 _CONNECTED = frozenset({1, 8})  # TCP_ESTABLISHED, and TCP_CLOSE_WAIT where the peer has hung up since
@@ -39,23 +36,6 @@ class Handshake(NamedTuple):
     failure: ProbeFailure | None
     seconds: float | None
     syn_retransmits: int
-
-
-def is_allowed(address: str, port: int, *, networks: Sequence[Network], ports: Sequence[int]) -> bool:
-    """Tell whether an endpoint may be connected to at all.
-
-    Without `networks`: anywhere but loopback, link-local, multicast and unspecified addresses; otherwise
-    only there. Without `ports`: any. An IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) counts as the IPv4
-    address that the kernel would connect to.
-    """
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    if ports and port not in ports:
-        return False
-    if networks:
-        return any(ip in network for network in networks)
-    return not (ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified)
 
 
 async def probe(

@@ -7,6 +7,7 @@ into the values that the latter take. Keeps nothing and starts nothing.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias, TypeVar
 
+from exporter.boundaries import Boundaries
 from exporter.checks import Checker, CheckSettings
 from exporter.config import Client, Config, Zone
 from exporter.model import Found, Host, Search, ServerGroup, ServerSelector, family_of, host_port
@@ -51,10 +52,14 @@ def check_settings(config: Config) -> CheckSettings:
         source_addresses={family_of(address): address for address in config.source_addresses},
         address_families=config.probe.address_families,
         max_concurrency=config.probe.max_concurrency,
-        networks=config.probe.networks,
-        ports=config.probe.ports,
+        boundaries=Boundaries(
+            networks=config.probe.networks,
+            ports=config.probe.ports,
+            nat64_prefixes=config.probe.nat64_prefixes,
+        ),
         records_per_zone=config.limits.records_per_zone,
         addresses_per_target=config.limits.addresses_per_target,
+        probes_per_check=config.limits.probes_per_check,
         rpc_bind=config.probe.rpc_bind,
     )
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from exporter.boundaries import Boundaries
 from exporter.checks import Checker, CheckSettings
 from exporter.checks.targets import merge_target, worst_status
 from exporter.discovery import Authoritative, Discovery, ResolvConf, SoaLookup
@@ -26,6 +27,7 @@ from exporter.model import (
     Family,
     Host,
     HostCheck,
+    IgnoredReason,
     LookupStatus,
     Memory,
     ProbeFailure,
@@ -56,7 +58,7 @@ LABEL = SERVER.label
 IPV4, IPV6 = Family.IPV4, Family.IPV6
 OK, NXDOMAIN, NODATA = LookupStatus.OK, LookupStatus.NXDOMAIN, LookupStatus.NODATA
 SERVFAIL, TIMEOUT = LookupStatus.SERVFAIL, LookupStatus.TIMEOUT
-UNREACHABLE = LookupStatus.UNREACHABLE
+UNREACHABLE, BAD = LookupStatus.UNREACHABLE, LookupStatus.BAD_RESPONSE
 
 SETTINGS = CheckSettings(
     interval_seconds=INTERVAL_SECONDS,
@@ -65,13 +67,14 @@ SETTINGS = CheckSettings(
     source_addresses={},
     address_families=(IPV4, IPV6),
     max_concurrency=256,
-    networks=(),
-    ports=(),
+    boundaries=Boundaries(),
     records_per_zone=64,
     addresses_per_target=16,
+    probes_per_check=256,
     rpc_bind=True,
 )
-ON_LOOPBACK = dataclasses.replace(SETTINGS, networks=(ipaddress.ip_network("127.0.0.0/8"),), rpc_bind=False)
+LOOPBACK_NET = ipaddress.ip_network("127.0.0.0/8")
+ON_LOOPBACK = dataclasses.replace(SETTINGS, boundaries=Boundaries(networks=(LOOPBACK_NET,)), rpc_bind=False)
 
 
 # --- Time
@@ -1042,6 +1045,45 @@ def test_many_authoritative_servers(dns: Dns, probes: Probes) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.53", "0.0.0.0", "169.254.1.1", "::1", "fe80::53", "::ffff:127.0.0.1", "64:ff9b::7f00:1"],
+)
+@pytest.mark.parametrize("known", [False, True])
+def test_name_servers_that_may_not_be_asked(dns: Dns, probes: Probes, address: str, *, known: bool) -> None:
+    """A name server at a suspicious address is not asked, be it known from before, and is no server found."""
+    bad = DnsServer(address=address)
+    memory = Memory(groups={ServerGroup.AUTHORITATIVE: (bad,)}) if known else Memory()
+
+    async def scenario() -> None:
+        for found_servers, statuses in (({bad, SERVER}, {LABEL: OK}), ({bad}, {"authoritative": BAD})):
+            dns.answers |= {f"NS {name}": (frozenset(found_servers), OK) for name in (ZONE, TARGET)}
+            check = await checker(dns).check_zone(ZONE, [ServerGroup.AUTHORITATIVE], memory)
+            assert {view.dns_server: view.lookup.status for view in check.servers} == statuses
+            assert check.refused == (bad,)
+            host_check = await checker(dns).check_host(HOST, [ServerGroup.AUTHORITATIVE], memory)
+            assert (list(host_check.targets), host_check.refused) == (list(statuses), (bad,))
+        dns.answers[f"NS {ZONE}"] = (frozenset(), SERVFAIL)
+        check = await checker(dns).check_zone(ZONE, [ServerGroup.AUTHORITATIVE], memory)
+        assert [view.dns_server for view in check.servers] == ["authoritative"]
+
+    run(scenario())
+    assert not [question for question in dns.asked if question.endswith(f"@{bad.label}")]
+
+
+def test_name_servers_that_are_listed(dns: Dns, probes: Probes) -> None:
+    """A name server on loopback is asked where `probe.networks` lists it, and others elsewhere still are."""
+    local = DnsServer(address="127.0.0.53")
+    dns.answers[f"NS {ZONE}"] = (frozenset({local, SERVER}), OK)
+
+    async def scenario() -> None:
+        check = await checker(dns, ON_LOOPBACK).check_zone(ZONE, [ServerGroup.AUTHORITATIVE], Memory())
+        assert {view.dns_server for view in check.servers} == {local.label, LABEL}
+        assert check.refused == ()
+
+    run(scenario())
+
+
 def test_authoritative_servers_of_a_short_name(dns: Dns, probes: Probes) -> None:
     """The authoritative servers of a short name are those of the zone that the search list puts it in."""
     dns.resolv_conf = SEARCH
@@ -1283,7 +1325,7 @@ def test_real_endpoints(dns: Dns) -> None:
     [
         pytest.param({}, id="loopback"),
         pytest.param({"networks": (ipaddress.ip_network("10.0.0.0/8"),)}, id="networks"),
-        pytest.param({"networks": ON_LOOPBACK.networks, "ports": (1,)}, id="ports"),
+        pytest.param({"networks": (LOOPBACK_NET,), "ports": (1,)}, id="ports"),
     ],
 )
 def test_not_allowed(dns: Dns, change: dict[str, Any]) -> None:
@@ -1295,14 +1337,124 @@ def test_not_allowed(dns: Dns, change: dict[str, Any]) -> None:
         address = Host(target="127.0.0.1", port=port)
 
         async def scenario() -> None:
-            checks = checker(dns, dataclasses.replace(SETTINGS, **change))
+            checks = checker(dns, dataclasses.replace(SETTINGS, boundaries=Boundaries(**change)))
             check = await checks.check_zone(ZONE, [SERVER], Memory(endpoints=(endpoint,)))
             assert outcomes(check) == {endpoint: ProbeFailure.NOT_ALLOWED}
+            assert [probe.ignored for probe in check.probes] == [IgnoredReason.NOT_ALLOWED]
             host_check = await checks.check_host(address, [SERVER], Memory())
             assert list(outcomes(host_check).values()) == [ProbeFailure.NOT_ALLOWED]
 
         run(scenario())
         assert connections(listener) == 0
+
+
+def crowd(dns: Dns, *targets: str, count: int = 16) -> None:
+    """Let the zone have these targets, each with so many addresses."""
+    dns.answers[f"SRV {ZONE}"] = found(*map(record, targets))
+    for number, target in enumerate(targets):
+        literals = (f"192.0.{number}.{last}" for last in range(1, count + 1))
+        dns.answers |= {f"A {target}": addresses(*literals), f"AAAA {target}": no_address(NODATA)}
+
+
+def left_out(check: ZoneCheck | HostCheck) -> set[Endpoint]:
+    """Tell which endpoints a check had too many of; they are not known to be up or down."""
+    cut = [probe for probe in check.probes if probe.ignored is IgnoredReason.PROBES_PER_CHECK]
+    assert {probe.failure for probe in cut} <= {ProbeFailure.NOT_ALLOWED}
+    return {probe.endpoint for probe in cut}
+
+
+def test_bounded_probes(dns: Dns, probes: Probes) -> None:
+    """One check probes so many endpoints and no more, each host has its turn, and the rest shows."""
+    crowd(dns, "a.test", "b.test", "c.test")
+    settings = dataclasses.replace(SETTINGS, probes_per_check=6)
+
+    async def scenario() -> None:
+        checks = checker(dns, settings)
+        check = await checks.check_zone(ZONE, [SERVER], Memory())
+        assert sorted(endpoint.target[0] for endpoint in probes.probed) == ["a", "a", "b", "b", "c", "c"]
+        assert len(check.probes) == 48
+        assert left_out(check) == set(outcomes(check)).difference(probes.probed)
+        probes.probed.clear()
+        host_check = await checks.check_host(Host(target="a.test", port=1), [SERVER], Memory())
+        assert (len(probes.probed), len(left_out(host_check))) == (6, 10)
+
+    run(scenario())
+
+
+def test_a_zone_of_dead_ends_holds_up_nobody(dns: Dns, probes: Probes) -> None:
+    """A host that a zone full of dead ends names too is probed for its neighbour meanwhile."""
+    crowd(dns, "a.test", "b.test", "c.test")
+    silence = Silence()
+    probes.silences = dict.fromkeys((f"192.0.0.{last}" for last in range(1, 17)), silence)
+    dns.answers["SRV other.test"] = found(record("c.test"))
+
+    async def scenario() -> None:
+        checks = checker(dns, dataclasses.replace(SETTINGS, max_concurrency=12))
+        dead_ends = asyncio.create_task(checks.check_zone(ZONE, [SERVER], Memory()))
+        await silence.wait()
+        neighbour = await checks.check_zone("other.test", [SERVER], Memory())
+        assert set(outcomes(neighbour).values()) == {None}
+        assert len(outcomes(neighbour)) == 16
+        assert not dead_ends.done()
+        under_way = len(probes.probed)
+        dead_ends.cancel()
+        await asyncio.wait([dead_ends])
+        await checks.close()
+        assert len(probes.probed) == under_way
+        assert probes.at_once == 0
+
+    run(scenario())
+
+
+def test_bounded_probes_of_a_search(dns: Dns, probes: Probes) -> None:
+    """The bound holds for all suffixes of a client together."""
+    crowd(dns, "a.test", "b.test")
+    dns.answers["SRV other.test"] = found(record("b.test"), record("a.test", 1689))
+    search = Search(client="laptop", suffixes=(ZONE, "other.test"))
+    settings = dataclasses.replace(SETTINGS, probes_per_check=6)
+
+    async def scenario() -> None:
+        memories = {suffix: Memory() for suffix in search.suffixes}
+        await checker(dns, settings).check_search(search, [SERVER, SERVER2], memories)
+        assert len(probes.probed) == 6
+
+    run(scenario())
+
+
+def test_rotating_answers_and_the_bound(dns: Dns, probes: Probes) -> None:
+    """Expected and known endpoints are probed at every check, whatever else an answer leads to."""
+    known = (Endpoint(target="z.test", port=1688, address="192.0.9.1"),)
+    memory = Memory(expected=(HOST,), vanished=(Host(target="z.test", port=1688),), endpoints=known)
+    settings = dataclasses.replace(SETTINGS, probes_per_check=8)
+
+    async def scenario() -> None:
+        for turn in range(3):
+            probes.probed.clear()
+            crowd(dns, *(f"{turn}{letter}.test" for letter in "abcdefghi"))
+            dns.answers |= {f"A {TARGET}": addresses(ADDRESS), "A z.test": addresses("192.0.9.1")}
+            check = await checker(dns, settings).check_zone(ZONE, [SERVER], memory)
+            assert len(probes.probed) == 8
+            assert {known[0], Endpoint(target=TARGET, port=1688, address=ADDRESS)} <= set(probes.probed)
+            assert len(left_out(check)) == 9 * 16 + 2 - 8
+
+    run(scenario())
+
+
+def test_probes_that_wait_for_a_dns_server(dns: Dns, probes: Probes) -> None:
+    """Probes begin while a DNS server is silent; those that wait for it are not known at the deadline."""
+    silence = Silence()
+    crowd(dns, "a.test")
+    dns.answers[f"SRV {ZONE} @{SERVER2.label}"] = silence
+    settings = dataclasses.replace(SETTINGS, probes_per_check=8)
+
+    async def scenario() -> None:
+        check = checker(dns, settings).check_zone(ZONE, [SERVER, SERVER2], Memory())
+        seen = await at_deadline(check, silence)
+        assert len(probes.probed) == 4
+        assert len(left_out(seen)) == 12
+        assert set(outcomes(seen).values()) == {None, ProbeFailure.NOT_ALLOWED}
+
+    run(scenario())
 
 
 @pytest.mark.parametrize(("zones", "most"), [(1, 3), (2, 6), (6, 12)])

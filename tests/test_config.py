@@ -39,6 +39,8 @@ NO_LABEL = "is not a label name: letters, digits and _ only, no digit first"
 ONE_EACH = "there may be one IPv4 and one IPv6 address, and of this kind there is already"
 SAME_KEYS = "must have the same keys as"
 ENDS_IN_NUMBER = "ends in a number, as no domain name does"
+NO_PREFIX = "is not an IPv6 prefix of length 32, 40, 48, 56, 64 or 96"
+BITS_AFTER = "has bits after the prefix, did you mean"
 TOO_MANY = "has more hosts than limits.records_per_zone"
 NO_RECORD = "must be a name, for a record cannot hold an IP address"
 NOTHING = "there is nothing to watch: give zones, hosts or clients, or web.probe_allow"
@@ -87,8 +89,10 @@ def value_of(config: Config, path: str) -> object:
         (ZONE, "probe.max_concurrency", 256),
         (ZONE, "probe.networks", ()),
         (ZONE, "probe.ports", ()),
+        (ZONE, "probe.nat64_prefixes", ()),
         (ZONE, "limits.records_per_zone", 64),
         (ZONE, "limits.addresses_per_target", 16),
+        (ZONE, "limits.probes_per_check", 256),
         (ZONE, "limits.vanished_per_zone", 64),
         (ZONE, "forget_after", 86400.0),
         (ZONE, "web.probe_allow", ()),
@@ -119,6 +123,11 @@ def value_of(config: Config, path: str) -> object:
             ZONE + "probe: {networks: [10.0.0.0/8, 10.1.2.3, '2001:DB8::/32']}",
             "probe.networks",
             (ip_network("10.0.0.0/8"), ip_network("10.1.2.3/32"), ip_network("2001:db8::/32")),
+        ),
+        (
+            ZONE + "probe: {nat64_prefixes: ['2001:DB8:64::/96', '64:ff9b:1::/48']}",
+            "probe.nat64_prefixes",
+            (ip_network("2001:db8:64::/96"), ip_network("64:ff9b:1::/48")),
         ),
         (ZONE + "web: {probe_only: true}", "web.probe_only", True),
         ("hosts: [kms.contoso.com]\nweb: {probe_only: true}", "web.probe_only", True),
@@ -354,6 +363,10 @@ def test_good(text: str, path: str, expected: object) -> None:
             ["line 2: probe.ports[0]: must be at least 1", "line 2: probe.ports[1]: must be at most 65535"],
         ),
         (
+            ZONE + "limits: {probes_per_check: 0}",
+            ["line 2: limits.probes_per_check: must be at least 1"],
+        ),
+        (
             ZONE + "limits: {records_per_zone: 0, addresses_per_target: 10001, vanished_per_zone: -1}",
             [
                 "line 2: limits.records_per_zone: must be at least 1",
@@ -422,6 +435,16 @@ def test_good(text: str, path: str, expected: object) -> None:
                 "line 2: probe.networks[1]: '10.0.0.0/33' is not a network such as 10.0.0.0/8",
                 "line 2: probe.networks[2]: 'fe80::%a/64' is not a network such as 10.0.0.0/8",
                 "line 2: probe.networks[4]: is the same as probe.networks[3] on line 2",
+            ],
+        ),
+        (
+            ZONE + "probe: {nat64_prefixes: [10.0.0.0/8, '2001:db8::/95', '2001:db8::1/96', '64:ff9b:1::/48',"
+            " '64:FF9B:1::/48']}",
+            [
+                f"line 2: probe.nat64_prefixes[0]: '10.0.0.0/8' {NO_PREFIX}",
+                f"line 2: probe.nat64_prefixes[1]: '2001:db8::/95' {NO_PREFIX}",
+                f"line 2: probe.nat64_prefixes[2]: '2001:db8::1/96' {BITS_AFTER} 2001:db8::/96?",
+                "line 2: probe.nat64_prefixes[4]: is the same as probe.nat64_prefixes[3] on line 2",
             ],
         ),
         (
@@ -965,12 +988,19 @@ GOOD = st.fixed_dictionaries(
                 "address_families": st.sampled_from([["ipv6"], ["ipv6", "ipv4"]]),
                 "networks": unique(NETWORKS),
                 "ports": st.sampled_from([[], [1688], [1, 65535]]),
+                "nat64_prefixes": unique(st.sampled_from(["2001:db8:64::/96", "64:ff9b:1::/48"])),
             },
         ),
         "web": st.fixed_dictionaries(
             {}, optional={"probe_allow": unique(NAMES | NETWORKS), "probe_only": st.booleans()}
         ),
-        "limits": st.fixed_dictionaries({}, optional={"vanished_per_zone": st.integers(0, 10_000)}),
+        "limits": st.fixed_dictionaries(
+            {},
+            optional={
+                "vanished_per_zone": st.integers(0, 10_000),
+                "probes_per_check": st.integers(3, 10_000),
+            },
+        ),
         "hosts": unique(NAMES | st.sampled_from(["10.1.2.3", "[2001:db8::5]:1689", "kms"])),
         "clients": lists_by_name(
             st.fixed_dictionaries(

@@ -7,7 +7,6 @@ anything takes: where a test needs a moment to have passed, it has caused it.
 import asyncio
 import contextlib
 import ctypes
-import ipaddress
 import queue
 import socket
 import struct
@@ -24,7 +23,7 @@ import pytest
 
 from exporter import rpc
 from exporter.model import Endpoint, ProbeFailure, ProbeResult
-from exporter.probe import Network, is_allowed, not_probed, probe
+from exporter.probe import not_probed, probe
 from tests.services import LOOPBACK, Lab, Namespace, Peer, need_ipv6, need_namespaces, wait_until
 
 T = TypeVar("T")
@@ -795,75 +794,3 @@ def test_not_probed() -> None:
     assert (result.up, result.connect_seconds, result.syn_retransmits) == (False, None, 0)
     assert (result.started_at, result.connected_at) == (None, None)
     assert result.finished_at > 0
-
-
-def networks(*texts: str) -> tuple[Network, ...]:
-    """Parse networks."""
-    return tuple(ipaddress.ip_network(text) for text in texts)
-
-
-@pytest.mark.parametrize(
-    ("address", "allowed"),
-    [
-        ("198.51.100.1", True),
-        ("8.8.8.8", True),
-        ("10.1.2.3", True),
-        ("172.16.0.1", True),
-        ("192.168.1.1", True),
-        ("100.64.0.1", True),
-        ("127.0.0.1", False),
-        ("127.8.9.10", False),
-        ("169.254.169.254", False),
-        ("224.0.0.1", False),
-        ("239.255.255.250", False),
-        ("0.0.0.0", False),
-        ("2001:db8::5", True),
-        ("fd00::5", True),
-        ("::1", False),
-        ("::", False),
-        ("fe80::1", False),
-        ("ff02::1", False),
-        ("::ffff:10.1.2.3", True),
-        ("::ffff:127.0.0.1", False),
-        ("::ffff:169.254.169.254", False),
-        ("::ffff:0.0.0.0", False),
-    ],
-)
-def test_allowed_without_networks(address: str, allowed: bool) -> None:  # noqa: FBT001 -- a column of a table
-    """Unless networks are given, anywhere may be probed but loopback, link-local, multicast, unspecified."""
-    assert is_allowed(address, 1688, networks=(), ports=()) is allowed
-
-
-@pytest.mark.parametrize(
-    ("address", "port", "given", "ports", "allowed"),
-    [
-        ("10.1.2.3", 1688, ["10.0.0.0/8"], [], True),
-        ("11.1.2.3", 1688, ["10.0.0.0/8"], [], False),
-        ("11.1.2.3", 1688, ["10.0.0.0/8", "11.1.2.3/32"], [], True),
-        ("127.0.0.1", 1688, ["127.0.0.0/8"], [], True),
-        ("169.254.0.1", 1688, ["169.254.0.0/16"], [], True),
-        ("::1", 1688, ["127.0.0.0/8"], [], False),
-        ("::1", 1688, ["::1/128"], [], True),
-        ("2001:db8::5", 1688, ["2001:db8::/32"], [], True),
-        ("2001:db9::5", 1688, ["2001:db8::/32", "10.0.0.0/8"], [], False),
-        ("10.1.2.3", 1688, ["::/0"], [], False),
-        ("::ffff:10.1.2.3", 1688, ["10.0.0.0/8"], [], True),
-        ("::ffff:10.1.2.3", 1688, ["::/0"], [], False),
-        ("10.1.2.3", 1688, [], [1688], True),
-        ("10.1.2.3", 1689, [], [1688, 1689], True),
-        ("10.1.2.3", 22, [], [1688], False),
-        ("127.0.0.1", 1688, [], [1688], False),
-        ("10.1.2.3", 1688, ["10.0.0.0/8"], [1688], True),
-        ("10.1.2.3", 22, ["10.0.0.0/8"], [1688], False),
-        ("11.1.2.3", 1688, ["10.0.0.0/8"], [1688], False),
-    ],
-)
-def test_allowed_with_networks_and_ports(
-    address: str,
-    port: int,
-    given: list[str],
-    ports: list[int],
-    allowed: bool,  # noqa: FBT001 -- a column of a table
-) -> None:
-    """Networks that are given say all there is to say about addresses, and ports about ports."""
-    assert is_allowed(address, port, networks=networks(*given), ports=ports) is allowed

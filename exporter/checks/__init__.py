@@ -12,7 +12,8 @@ import time
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Self
 
-from exporter.checks.run import CheckSettings, Means, Run, Servers, merge_servers
+from exporter.checks.run import CheckSettings, Means, Run
+from exporter.checks.servers import Servers, merge_servers
 from exporter.discovery import Discovery, Transport
 from exporter.model import (
     ClientCheck,
@@ -70,11 +71,11 @@ class Checker:
 
     async def check_zone(self, zone: str, selectors: Iterable[ServerSelector], memory: Memory) -> ZoneCheck:
         """Look at a zone once: at each of its DNS servers, and at every endpoint that one leads to."""
-        run = self._run(("zone", zone))
-        run.start_probes(memory.endpoints)
-        servers = await run.find_servers(zone, selectors, memory.groups)
-        seen = await run.check_servers(zone, servers, memory)
-        return _zone_check(run, zone, servers, seen, await run.finish_probes())
+        with self._run(("zone", zone), memory) as run:
+            run.recall()
+            servers = await run.find_servers(zone, selectors, memory.groups)
+            seen = await run.check_servers(zone, servers, memory)
+            return _zone_check(run, zone, servers, seen, await run.finish_probes())
 
     async def check_search(
         self, search: Search, selectors: Iterable[ServerSelector], memories: Mapping[str, Memory]
@@ -84,44 +85,44 @@ class Checker:
         `memories` has one for each suffix. A group stands for the servers that it means for any suffix, since
         a client asks the same ones for all of them.
         """
-        run = self._run(("client", search.client))
         selectors = tuple(selectors)
-        for memory in memories.values():
-            run.start_probes(memory.endpoints)
-        found = await asyncio.gather(
-            *(run.find_servers(suffix, selectors, memories[suffix].groups) for suffix in search.suffixes)
-        )
-        servers = merge_servers(found)
-        seen = await asyncio.gather(
-            *(run.check_servers(suffix, servers, memories[suffix]) for suffix in search.suffixes)
-        )
-        probes = await run.finish_probes()
-        return ClientCheck(
-            client=search.client,
-            suffixes=tuple(
-                _zone_check(run, suffix, servers, checks, probes)
-                for suffix, servers, checks in zip(search.suffixes, found, seen, strict=True)
-            ),
-        )
+        with self._run(("client", search.client), *memories.values()) as run:
+            run.recall()
+            found = await asyncio.gather(
+                *(run.find_servers(suffix, selectors, memories[suffix].groups) for suffix in search.suffixes)
+            )
+            servers = merge_servers(found)
+            seen = await asyncio.gather(
+                *(run.check_servers(suffix, servers, memories[suffix]) for suffix in search.suffixes)
+            )
+            probes = await run.finish_probes()
+            return ClientCheck(
+                client=search.client,
+                suffixes=tuple(
+                    _zone_check(run, suffix, servers, checks, probes)
+                    for suffix, servers, checks in zip(search.suffixes, found, seen, strict=True)
+                ),
+            )
 
     async def check_host(self, host: Host, selectors: Iterable[ServerSelector], memory: Memory) -> HostCheck:
         """Look at a static host once; a name is resolved at each DNS server."""
-        run = self._run(("host", host))
-        run.start_probes(memory.endpoints)
-        if is_address(host.target):
-            servers, targets = Servers(), {"": _address_itself(host.target)}
-        else:
-            servers, targets = await self._resolve_host(run, host.target, selectors, memory)
-        run.start_probes(endpoints_of([host], targets.values()))
-        return HostCheck(
-            host=host,
-            targets=targets,
-            probes=await run.finish_probes(),
-            finished_at=time.time(),
-            duration_seconds=run.elapsed_seconds,
-            groups=servers.groups,
-            queries=servers.queries,
-        )
+        with self._run(("host", host), memory) as run:
+            run.recall()
+            if is_address(host.target):
+                servers, targets = Servers(), {"": _address_itself(host.target)}
+            else:
+                servers, targets = await self._resolve_host(run, host.target, selectors, memory)
+            run.start_probes(endpoints_of([host], targets.values()))
+            return HostCheck(
+                host=host,
+                targets=targets,
+                probes=await run.finish_probes(),
+                finished_at=time.time(),
+                duration_seconds=run.elapsed_seconds,
+                groups=servers.groups,
+                refused=servers.refused,
+                queries=servers.queries,
+            )
 
     async def _resolve_host(
         self, run: Run, target: str, selectors: Iterable[ServerSelector], memory: Memory
@@ -141,8 +142,8 @@ class Checker:
         await self._means.probes.close()
         await self._means.addresses.close()
 
-    def _run(self, owner: Hashable) -> Run:
-        return Run(self._means, owner=owner, within_seconds=self._within_seconds)
+    def _run(self, owner: Hashable, *memories: Memory) -> Run:
+        return Run(self._means, owner=owner, within_seconds=self._within_seconds, memories=memories)
 
     def _candidates(self, target: str) -> tuple[str, ...]:
         """Complete a short name as the resolver of this machine does; others stand for themselves."""
@@ -179,5 +180,6 @@ def _zone_check(
         servers=seen,
         probes=probes,
         groups=found.groups,
+        refused=found.refused,
         queries=found.queries,
     )

@@ -9,10 +9,15 @@ import functools
 import math
 import time
 from collections.abc import Awaitable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeVar
 
+from exporter.boundaries import Boundaries
+from exporter.checks.allotment import Allotment
+from exporter.checks.servers import Members, Servers
 from exporter.checks.targets import merge_target, worst_status
+from exporter.checks.turns import Turns
 from exporter.discovery import Authoritative, Discovery, SoaLookup
 from exporter.model import (
     UNFINISHED,
@@ -23,6 +28,7 @@ from exporter.model import (
     Glue,
     Groups,
     Host,
+    IgnoredReason,
     LookupStatus,
     Memory,
     ProbeFailure,
@@ -39,7 +45,7 @@ from exporter.model import (
     hosts_of,
 )
 from exporter.names import SRV_PREFIX
-from exporter.probe import Network, is_allowed, not_probed, probe
+from exporter.probe import not_probed, probe
 from exporter.sharing import SharedResults
 
 T = TypeVar("T")
@@ -59,10 +65,10 @@ class CheckSettings:
     source_addresses: Mapping[Family, str]
     address_families: tuple[Family, ...]
     max_concurrency: int
-    networks: tuple[Network, ...]
-    ports: tuple[int, ...]
+    boundaries: Boundaries
     records_per_zone: int
     addresses_per_target: int
+    probes_per_check: int
     rpc_bind: bool
 
 
@@ -77,51 +83,41 @@ class Means:
     addresses: SharedResults[tuple[str, Family, DnsServer], AddressLookup]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Servers:
-    """The DNS servers that a configured list stands for right now.
-
-    `missing` gives the reason for each group word that leads to none; the word then stands where the
-    label of a server would, lest the zone looks as if nobody had to be asked. `queries` found the groups.
-    """
-
-    addresses: tuple[DnsServer, ...] = ()
-    groups: Groups = field(default_factory=dict)
-    missing: Mapping[str, LookupStatus] = field(default_factory=dict)
-    queries: Queries = ()
-
-
-def merge_servers(found: Iterable[Servers]) -> Servers:
-    """Take the servers that were found for any of several names together; a group is missing for all or none.
-
-    The groups themselves stay apart, with the names that they were found for.
-    """
-    found = tuple(found)
-    missing = [servers.missing for servers in found]
-    return Servers(
-        addresses=tuple(dict.fromkeys(address for servers in found for address in servers.addresses)),
-        missing={
-            word: status
-            for word, status in (missing[0] if missing else {}).items()
-            if all(word in each for each in missing)
-        },
-    )
-
-
 class Run:
-    """The steps of one check, under its deadline and in its owner's name."""
+    """The steps of one check, under its deadline and in its owner's name.
 
-    def __init__(self, means: Means, *, owner: Hashable, within_seconds: float) -> None:
+    `memories` say what was seen before and what should be, for what is probed first where not all may be.
+    As a context it ends with the check: no probe begins after it.
+    """
+
+    def __init__(
+        self, means: Means, *, owner: Hashable, within_seconds: float, memories: Iterable[Memory]
+    ) -> None:
         self._means = means
         self._settings = means.settings
         self._owner = owner
         self._started = asyncio.get_running_loop().time()
         self._within_seconds = within_seconds
         self._deadline = self._started + within_seconds
-        self._probes: dict[Endpoint, asyncio.Task[ProbeResult]] = {}
+        self._refused: set[Endpoint] = set()
+        self._memories = tuple(memories)
+        self._sources = 0
+        self._allotment = Allotment(
+            means.settings.probes_per_check,
+            expected={host for memory in self._memories for host in memory.expected},
+            known=[endpoint for memory in self._memories for endpoint in memory.endpoints],
+        )
         share = math.ceil(means.settings.max_concurrency / _SHARE)
-        self._probe_share = asyncio.Semaphore(share)
+        self._probes = Turns(share, self._start_probe)
         self._lookup_share = asyncio.Semaphore(share)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._probes.stop()
 
     @property
     def elapsed_seconds(self) -> float:
@@ -136,38 +132,57 @@ class Run:
         addresses: dict[DnsServer, None] = {}
         groups: dict[ServerGroup, tuple[DnsServer, ...]] = {}
         missing: dict[str, LookupStatus] = {}
+        refused: dict[DnsServer, None] = {}
         queries: Queries = ()
         for selector in selectors:
             if isinstance(selector, DnsServer):
                 addresses[selector] = None
                 continue
-            members, status, asked = await self._find_group(selector, name, known.get(selector, ()))
-            queries += asked
-            addresses.update(dict.fromkeys(members))
-            groups[selector] = members
-            if not members:
-                missing[selector.value] = status
-        return Servers(addresses=tuple(addresses), groups=groups, missing=missing, queries=queries)
+            members = await self._find_group(selector, name, known.get(selector, ()))
+            queries += members.queries
+            addresses.update(dict.fromkeys(members.servers))
+            refused.update(dict.fromkeys(members.refused))
+            groups[selector] = members.servers
+            if not members.servers:
+                missing[selector.value] = members.status
+        return Servers(
+            addresses=tuple(addresses),
+            groups=groups,
+            missing=missing,
+            refused=tuple(refused),
+            queries=queries,
+        )
 
-    async def _find_group(
-        self, group: ServerGroup, name: str, known: tuple[DnsServer, ...]
-    ) -> tuple[tuple[DnsServer, ...], LookupStatus, Queries]:
+    async def _find_group(self, group: ServerGroup, name: str, known: tuple[DnsServer, ...]) -> Members:
         if group is ServerGroup.SYSTEM:
-            return self._means.discovery.system().servers or known, LookupStatus.UNREACHABLE, ()
+            system = self._means.discovery.system()
+            return Members(servers=system.servers or known, status=system.missing)
         found, status, queries = await self._by_deadline(
             self._means.discovery.find_authoritative(name, self._settings.address_families),
             late=Authoritative(
                 frozenset(), LookupStatus.TIMEOUT, _unfinished(ServerGroup.SYSTEM.value, name, "NS")
             ),
         )
-        if not found and status.usable:  # somebody serves every zone: such an answer cannot be right
+        askable = self._askable(found)
+        if not askable and status.usable:  # somebody serves every zone: such an answer cannot be right
             status = LookupStatus.BAD_RESPONSE
-        members = found if status.usable else found.union(known)
+        members = askable if status.usable else askable | self._askable(known)
         kept = sorted(members, key=lambda server: (server not in known, server))[:_MAX_AUTHORITATIVE]
-        return tuple(sorted(kept)), status, queries
+        return Members(
+            servers=tuple(sorted(kept)),
+            status=status,
+            refused=tuple(sorted(found - askable)[:_MAX_AUTHORITATIVE]),
+            queries=queries,
+        )
+
+    def _askable(self, servers: Iterable[DnsServer]) -> frozenset[DnsServer]:
+        """Keep those of a group that may be asked, for they come from DNS too."""
+        allows = self._settings.boundaries.allows_name_server
+        return frozenset(server for server in servers if allows(server.address))
 
     async def check_servers(self, zone: str, servers: Servers, memory: Memory) -> tuple[ServerCheck, ...]:
         """Look at a zone through every DNS server; a group that leads to none has its word in their place."""
+        self._sources += len(servers.addresses)
         seen = await asyncio.gather(
             *(self._check_server(zone, server, memory) for server in servers.addresses)
         )
@@ -278,49 +293,68 @@ class Run:
     ) -> AddressLookup:
         if known := glue.get((name, family)):
             return known
-        lookup = self._means.addresses.start(
-            (name, family, server),
-            self._owner,
-            functools.partial(self._ask_addresses, name, family, server),
-        )
         return await self._by_deadline(
-            asyncio.shield(lookup),
+            self._shared_lookup(name, family, server),
             late=AddressLookup(
                 status=LookupStatus.TIMEOUT, queries=_unfinished(server.label, name, _ADDRESS_TYPES[family])
             ),
         )
 
-    async def _ask_addresses(self, name: str, family: Family, server: DnsServer) -> AddressLookup:
-        async with self._lookup_share:
-            return await self._means.discovery.lookup_addresses(name, family, server)
+    async def _shared_lookup(self, name: str, family: Family, server: DnsServer) -> AddressLookup:
+        async with self._lookup_share:  # before it begins: who else wants it does not wait for our turn
+            work = functools.partial(self._means.discovery.lookup_addresses, name, family, server)
+            return await asyncio.shield(
+                self._means.addresses.start((name, family, server), self._owner, work)
+            )
+
+    def recall(self) -> None:
+        """Start to probe what was seen before, while DNS is being asked."""
+        self.start_probes(endpoint for memory in self._memories for endpoint in memory.endpoints)
 
     def start_probes(self, endpoints: Iterable[Endpoint]) -> None:
-        """Start to probe endpoints, unless this or another check does or lately did."""
-        for endpoint in endpoints:
-            if endpoint not in self._probes:
-                work = functools.partial(self._probe, endpoint)
-                self._probes[endpoint] = self._means.probes.start(endpoint, self._owner, work)
+        """Start to probe endpoints, unless this or another check does or lately did.
+
+        Where there may be more than `probes_per_check`, some wait until all have come in.
+        """
+        new = set(endpoints) - self._refused
+        allows = self._settings.boundaries.allows
+        refused = {endpoint for endpoint in new if not allows(endpoint.address, endpoint.port)}
+        self._refused |= refused
+        self._probes.add(refused)
+        self._probes.add(self._allotment.take(new - refused, sources=max(1, self._sources)))
+
+    def _start_probe(self, endpoint: Endpoint) -> asyncio.Task[ProbeResult]:
+        work = functools.partial(_refuse if endpoint in self._refused else self._probe, endpoint)
+        return self._means.probes.start(endpoint, self._owner, work)
 
     async def finish_probes(self) -> tuple[ProbeResult, ...]:
-        """Wait for the probes that were started; those not done by the deadline are `timeout`."""
-        if self._probes:
-            left_seconds = self._deadline - asyncio.get_running_loop().time()
-            await asyncio.wait(self._probes.values(), timeout=max(0.0, left_seconds))
-        return tuple(
-            task.result() if task.done() else not_probed(endpoint, ProbeFailure.TIMEOUT)
-            for endpoint, task in self._probes.items()
+        """Wait for the probes that were started, and for those that waited as far as there is room for them.
+
+        Those not done by the deadline are `timeout`; those there is no room for are `not_allowed`.
+        """
+        if self._left_seconds > 0:
+            self._probes.add(self._allotment.take_rest())
+        await self._probes.finish(max(0.0, self._left_seconds))
+        return (
+            *(
+                task.result() if task.done() else not_probed(endpoint, ProbeFailure.TIMEOUT)
+                for endpoint, task in self._probes.tasks.items()
+            ),
+            *(not_probed(endpoint, ProbeFailure.TIMEOUT) for endpoint in self._probes.waiting),
+            *(_ignore(endpoint, IgnoredReason.PROBES_PER_CHECK) for endpoint in self._allotment.left),
         )
 
+    @property
+    def _left_seconds(self) -> float:
+        return self._deadline - asyncio.get_running_loop().time()
+
     async def _probe(self, endpoint: Endpoint) -> ProbeResult:
-        settings = self._settings
-        if not is_allowed(endpoint.address, endpoint.port, networks=settings.networks, ports=settings.ports):
-            return not_probed(endpoint, ProbeFailure.NOT_ALLOWED)
-        async with self._probe_share, self._means.probe_slots:
+        async with self._means.probe_slots:
             return await probe(
                 endpoint,
-                timeout_seconds=settings.timeout_seconds,
-                rpc_bind=settings.rpc_bind,
-                source_address=settings.source_addresses.get(family_of(endpoint.address)),
+                timeout_seconds=self._settings.timeout_seconds,
+                rpc_bind=self._settings.rpc_bind,
+                source_address=self._settings.source_addresses.get(family_of(endpoint.address)),
             )
 
     async def _by_deadline(self, work: Awaitable[T], *, late: T) -> T:
@@ -329,6 +363,14 @@ class Run:
                 return await work
         except TimeoutError:
             return late
+
+
+async def _refuse(endpoint: Endpoint) -> ProbeResult:
+    return _ignore(endpoint, IgnoredReason.NOT_ALLOWED)
+
+
+def _ignore(endpoint: Endpoint, reason: IgnoredReason) -> ProbeResult:
+    return dataclasses.replace(not_probed(endpoint, ProbeFailure.NOT_ALLOWED), ignored=reason)
 
 
 def _unfinished(dns_server: str, name: str, rdtype: str) -> Queries:

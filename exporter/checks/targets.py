@@ -39,7 +39,8 @@ def merge_target(
 def worst_status(statuses: Iterable[LookupStatus]) -> LookupStatus:
     """Choose the one reason why a target has no address from those of its names and address families.
 
-    A lookup that failed leaves it open whether there are addresses; NXDOMAIN says more than NODATA.
+    A lookup that failed leaves it open whether there are addresses, and says more than one that this machine
+    could not make; NXDOMAIN says more than NODATA.
     """
-    order = [LookupStatus.NXDOMAIN, LookupStatus.NODATA]
+    order = [LookupStatus.LOCAL_ERROR, LookupStatus.NXDOMAIN, LookupStatus.NODATA]
     return min(statuses, key=lambda status: order.index(status) if status in order else -1)

@@ -5,6 +5,7 @@ are shown by editors, so they speak to the person who writes the file.
 """
 
 from collections.abc import Callable, Mapping
+from ipaddress import IPv6Network
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
@@ -101,6 +102,9 @@ Network = Annotated[
     _text(values.parse_network),
     _string(values.NETWORK_PATTERN, "10.0.0.0/8", "2001:db8::/32"),
 ]
+Nat64Prefix = Annotated[
+    IPv6Network, _text(values.parse_nat64_prefix), _string(values.NAT64_PATTERN, "2001:db8:64::/96")
+]
 Allowed = Annotated[
     str | values.IPNetwork,
     _text(values.parse_allowed),
@@ -165,12 +169,18 @@ class Probe(_Section):
     networks: tuple[Network, ...] = Field(
         default=(),
         description="Networks that probed addresses must be in. When empty: anywhere but loopback,"
-        " link-local, multicast and unspecified addresses.",
+        " link-local, multicast, broadcast and unspecified addresses.",
         json_schema_extra={"uniqueItems": True},
     )
     ports: tuple[Port, ...] = Field(
         default=(),
         description="Ports that may be probed. When empty: any.",
+        json_schema_extra={"uniqueItems": True},
+    )
+    nat64_prefixes: tuple[Nat64Prefix, ...] = Field(
+        default=(),
+        description="NAT64 prefixes of this network besides the well-known 64:ff9b::/96. An address in one of"
+        " them counts as the IPv4 address that it stands for.",
         json_schema_extra={"uniqueItems": True},
     )
 
@@ -183,6 +193,13 @@ class Limits(_Section):
     )
     addresses_per_target: int = Field(
         default=16, ge=1, le=_MAX_LIMIT, description="Addresses used of one target."
+    )
+    probes_per_check: int = Field(
+        default=256,
+        ge=1,
+        le=_MAX_LIMIT,
+        description="Endpoints probed by one check of a zone, static host or kind of client: expected hosts"
+        " first, then those known already.",
     )
     vanished_per_zone: int = Field(
         default=64, ge=0, le=_MAX_LIMIT, description="Vanished records remembered of one zone."

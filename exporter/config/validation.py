@@ -44,6 +44,7 @@ _SETS: Mapping[Path, Callable[[str], Hashable]] = {
     ("probe", "address_families"): values.parse_family,
     ("probe", "networks"): values.parse_network,
     ("probe", "ports"): int,
+    ("probe", "nat64_prefixes"): values.parse_nat64_prefix,
     ("web", "probe_allow"): values.parse_allowed,
     ("hosts",): values.parse_host,
     ("zones", "*", "dns_servers"): values.parse_server,
@@ -203,15 +204,16 @@ def _names(document: Document, key: str) -> Items:
 
 
 def _too_many_expected(document: Document) -> Iterator[tuple[Path, str]]:
-    """What is cut off an answer looks as if it was missing."""
+    """What is cut off an answer looks as if it was missing, and of what is not probed nobody knows."""
     data = document.data if isinstance(document.data, dict) else {}
     limits = data.get("limits", {})
-    limit = limits.get("records_per_zone", Limits().records_per_zone) if isinstance(limits, dict) else None
-    if type(limit) is not int or limit < 1:  # which is a problem of its own
-        return
-    for path, _ in _items(document, "zones"):
-        if len(_items(document, *path, "expected")) > limit:
-            yield (*path, "expected"), f"has more hosts than limits.records_per_zone, which is {limit}"
+    for key in ("records_per_zone", "probes_per_check"):
+        limit = limits.get(key, getattr(Limits(), key)) if isinstance(limits, dict) else None
+        if type(limit) is not int or limit < 1:  # which is a problem of its own
+            continue
+        for path, _ in _items(document, "zones"):
+            if len(_items(document, *path, "expected")) > limit:
+                yield (*path, "expected"), f"has more hosts than limits.{key}, which is {limit}"
 
 
 def _items(document: Document, *path: str | int) -> Items:

@@ -8,6 +8,7 @@ import ipaddress
 import re
 
 from exporter import names
+from exporter.boundaries import NAT64_LENGTHS
 from exporter.config.problems import show
 from exporter.model import KMS_PORT, DnsServer, Family, Host, ServerGroup, ServerSelector, is_address
 
@@ -33,6 +34,7 @@ ADDRESS_PATTERN = r"^[0-9A-Fa-f.:]+(%[0-9A-Za-z._-]+)?$"
 SERVER_PATTERN = r"^(system|authoritative|\[?[0-9A-Fa-f.:]+(%[0-9A-Za-z._-]+)?\]?(:[0-9]{1,5})?)$"
 EXPECTED_PATTERN = r"^(?![0-9.]+(:|$))[^\s:]+(:[0-9]{1,5})?$"
 NETWORK_PATTERN = r"^[0-9A-Fa-f.:]+(/[0-9.]+)?$"
+NAT64_PATTERN = rf"^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/({'|'.join(map(str, NAT64_LENGTHS))})$"
 ALLOWED_PATTERN = r"^([^\s:/]+|[0-9A-Fa-f.:]+(/[0-9.]+)?)$"
 LABEL_PATTERN = "^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$"
 CLIENT_PATTERN = r"^\S(.*\S)?$"
@@ -200,6 +202,16 @@ def parse_network(text: str) -> IPNetwork:
         raise ValueError(msg) from None
     if network.network_address != ipaddress.ip_address(text.partition("/")[0]):
         msg = f"{show(text)} has bits after the prefix, did you mean {network}?"
+        raise ValueError(msg)
+    return network
+
+
+def parse_nat64_prefix(text: str) -> ipaddress.IPv6Network:
+    """Read a prefix that makes IPv6 addresses of IPv4 addresses (RFC 6052, 2.2)."""
+    network = parse_network(text)
+    if not isinstance(network, ipaddress.IPv6Network) or network.prefixlen not in NAT64_LENGTHS:
+        *most, last = NAT64_LENGTHS
+        msg = f"{show(text)} is not an IPv6 prefix of length {', '.join(map(str, most))} or {last}"
         raise ValueError(msg)
     return network
 

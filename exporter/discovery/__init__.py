@@ -111,7 +111,10 @@ class Discovery:
 
         They are given by their addresses of `families`.
         """
-        resolvers = self.system().servers
+        system = self.system()
+        resolvers = system.servers
+        if not resolvers:
+            return Authoritative(frozenset(), system.missing)
         names, status, queries = await self._name_servers(name, resolvers)
         exchanges = await asyncio.gather(
             *(self._first_usable(ns, ADDRESS_TYPES[family], resolvers) for ns in names for family in families)

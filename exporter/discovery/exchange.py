@@ -18,7 +18,7 @@ import dns.rdatatype
 from exporter.failures import classify_lookup
 from exporter.model import TRUNCATED, DnsServer, LookupStatus, Queries, Query
 
-EXPECTED_ERRORS = (OSError, EOFError, dns.exception.DNSException)
+EXPECTED_ERRORS = (OSError, EOFError, MemoryError, dns.exception.DNSException)
 """What a query may fail with."""
 
 Answer = dns.message.QueryMessage

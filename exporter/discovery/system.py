@@ -8,10 +8,10 @@ one bad line and wants a server in it; here a bad line costs only itself, as wit
 import contextlib
 import ipaddress
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from exporter.model import DnsServer, is_address
+from exporter.model import DnsServer, LookupStatus, is_address
 from exporter.names import parse_name
 
 RESOLV_CONF = Path("/etc/resolv.conf")
@@ -19,19 +19,30 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvConf:
-    """The DNS servers and the search suffixes of a machine, each in the order of the file."""
+    """The DNS servers and the search suffixes of a machine, each in the order of the file.
+
+    `missing` is why there is no server to ask, where there is none.
+    """
 
     servers: tuple[DnsServer, ...] = ()
     search: tuple[str, ...] = ()
+    missing: LookupStatus = LookupStatus.UNREACHABLE
 
 
 def read_resolv_conf(path: Path = RESOLV_CONF) -> ResolvConf:
-    """Read resolv.conf as it is now; a file that cannot be read holds nothing."""
+    """Read resolv.conf as it is now; a file that cannot be read holds nothing.
+
+    One that is not there says that there is no server; one that this machine cannot read, for want of file
+    descriptors say, does not.
+    """
+    text, missing = "", LookupStatus.UNREACHABLE
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        pass
     except OSError:
-        text = ""
-    return parse_resolv_conf(text, hostname=socket.gethostname())
+        missing = LookupStatus.LOCAL_ERROR
+    return replace(parse_resolv_conf(text, hostname=socket.gethostname()), missing=missing)
 
 
 def parse_resolv_conf(text: str, *, hostname: str) -> ResolvConf:
