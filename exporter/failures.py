@@ -33,6 +33,11 @@ _BIND_FAILURES = {
     ProbeFailure.CONNECTION_RESET: ProbeFailure.RPC_CLOSED,
 }
 
+_LOOKUP_FAILURES = {
+    ProbeFailure.TIMEOUT: LookupStatus.TIMEOUT,
+    ProbeFailure.LOCAL_ERROR: LookupStatus.LOCAL_ERROR,
+}
+
 
 def classify_probe(error: OSError) -> ProbeFailure:
     """Name the reason why a connect failed.
@@ -51,10 +56,15 @@ def classify_bind(error: OSError) -> ProbeFailure:
     return _BIND_FAILURES.get(failure, failure)
 
 
-def classify_lookup(error: OSError | EOFError | dns.exception.DNSException) -> LookupStatus:
-    """Name the reason why a DNS query got no answer, or none that can be read."""
-    if isinstance(error, TimeoutError | dns.exception.Timeout):
+def classify_lookup(error: OSError | EOFError | MemoryError | dns.exception.DNSException) -> LookupStatus:
+    """Name the reason why a DNS query got no answer, or none that can be read.
+
+    What the network did not do is `local_error` here too: such a lookup says nothing of DNS.
+    """
+    if isinstance(error, dns.exception.Timeout):
         return LookupStatus.TIMEOUT
+    if isinstance(error, MemoryError):
+        return LookupStatus.LOCAL_ERROR
     if isinstance(error, OSError):
-        return LookupStatus.UNREACHABLE
+        return _LOOKUP_FAILURES.get(classify_probe(error), LookupStatus.UNREACHABLE)
     return LookupStatus.BAD_RESPONSE

@@ -1,10 +1,8 @@
 """Value objects that every layer shares: what was asked, what was seen, and when.
 
-This module owns the nouns of the project (zone, DNS server, record, host, endpoint, check) and
-nothing else: no I/O, no clock, no configuration, no metric name. Everything here is immutable, so a
-result can be handed to another task or thread without a copy.
-
-The vocabulary is that of RFC 2782 (SRV records), https://www.rfc-editor.org/rfc/rfc2782.
+This module owns the nouns of the project (zone, DNS server, record, host, endpoint, check) and nothing else:
+no I/O, no clock, no configuration, no metric name. Everything here is immutable, so a result can be handed
+to another task or thread without a copy. The vocabulary is that of RFC 2782: https://www.rfc-editor.org/rfc/rfc2782
 """
 
 import enum
@@ -43,6 +41,7 @@ class LookupStatus(enum.StrEnum):
     BAD_RESPONSE = "bad_response"
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
+    LOCAL_ERROR = "local_error"
 
     @property
     def usable(self) -> bool:
@@ -56,7 +55,7 @@ class LookupStatus(enum.StrEnum):
 
 
 _USABLE = frozenset({LookupStatus.OK, LookupStatus.NXDOMAIN, LookupStatus.NODATA})
-_UNANSWERED = frozenset({LookupStatus.TIMEOUT, LookupStatus.UNREACHABLE})
+_UNANSWERED = frozenset({LookupStatus.TIMEOUT, LookupStatus.UNREACHABLE, LookupStatus.LOCAL_ERROR})
 
 
 class ProbeFailure(enum.StrEnum):
@@ -77,11 +76,13 @@ class ProbeFailure(enum.StrEnum):
 
 
 class IgnoredReason(enum.StrEnum):
-    """Why a record or address of an answer was left out; limits are named as in the configuration."""
+    """Why a record, address or name server was left out; limits are named as in the configuration."""
 
     RECORDS_PER_ZONE = "records_per_zone"
     ADDRESSES_PER_TARGET = "addresses_per_target"
     VANISHED_PER_ZONE = "vanished_per_zone"
+    PROBES_PER_CHECK = "probes_per_check"
+    NOT_ALLOWED = "not_allowed"
     MALFORMED = "malformed"
 
 
@@ -262,7 +263,7 @@ class ProbeResult:
     `connect_seconds` is the round trip of the TCP handshake, None when it failed; `rpc_bind_seconds` the time
     from the RPC bind to its acceptance, None when that failed or was not tried. Times are Unix time:
     `started_at` is None for a probe that did not take place, `connected_at` without a handshake;
-    `finished_monotonic` orders results whatever is done to the clock.
+    `finished_monotonic` orders results whatever is done to the clock. `ignored` says why it is `not_allowed`.
     """
 
     endpoint: Endpoint
@@ -271,6 +272,7 @@ class ProbeResult:
     started_at: float | None = None
     connected_at: float | None = None
     failure: ProbeFailure | None = None
+    ignored: IgnoredReason | None = None
     connect_seconds: float | None = None
     rpc_bind_seconds: float | None = None
     syn_retransmits: int = 0
@@ -300,7 +302,7 @@ class ZoneCheck:
     """One look at a zone: every DNS server's answer, and a probe of every endpoint they lead to.
 
     `groups` are the servers that each group among the configured ones stood for, `queries` those that found
-    them.
+    them, `refused` those among them that may not be asked.
     """
 
     zone: str
@@ -309,6 +311,7 @@ class ZoneCheck:
     servers: tuple[ServerCheck, ...]
     probes: tuple[ProbeResult, ...]
     groups: Groups = field(default_factory=_nothing)
+    refused: tuple[DnsServer, ...] = ()
     queries: Queries = field(default=(), compare=False)
 
 
@@ -345,6 +348,7 @@ class HostCheck:
     probes: tuple[ProbeResult, ...]
     duration_seconds: float = 0.0
     groups: Groups = field(default_factory=_nothing)
+    refused: tuple[DnsServer, ...] = ()
     queries: Queries = field(default=(), compare=False)
 
 

@@ -6,6 +6,7 @@ notifications does a person get, before Alertmanager inhibits some, and at most 
 
 from dataclasses import replace
 
+from exporter.model import IgnoredReason, LookupStatus, ProbeFailure
 from tests.alert_cases_dns import (
     ALL_GONE,
     DC2_DEAD,
@@ -42,10 +43,12 @@ from tests.alert_cases_hosts import (
 from tests.alert_promtool import Alert, Case, Pace, case, fires
 from tests.alert_worlds import (
     DC1,
+    DC2,
     ZONE,
     Timeline,
     World,
     Zone,
+    address_of,
     down,
     gap,
     hosts,
@@ -140,10 +143,106 @@ EXPORTER_STALE: list[Case] = [
     case("Everything leaves the configuration", sees(WITH_STATIC, 10), wedged(30), wedged(9, NO_ZONE)),
 ]
 
+CANNOT_LOOK_AT_ALL = fires(
+    "KmsExporterCannotLook",
+    "Every lookup or every probe of the job {job} ends in local_error: the machine that the exporter runs on "
+    "could not send. Outages of KMS go unseen from there.",
+)
+
+
+def _cannot_look_at(count: int) -> Alert:
+    return fires(
+        "KmsExporterLocalErrors",
+        f"{count} zones or hosts of the job {{job}} are not looked at: every lookup or probe for them ends "
+        "in local_error.",
+    )
+
+
+LOCAL = LookupStatus.LOCAL_ERROR
+NO_MEANS = ProbeFailure.LOCAL_ERROR
+NO_LOOKUPS = world(LOCAL, LOCAL)
+NO_PROBES = world(KMS12, KMS12, failing=failing(kms1=NO_MEANS, kms2=NO_MEANS))
+NEITHER = world(LOCAL, LOCAL, failing=failing(kms1=NO_MEANS, kms2=NO_MEANS))
+ONE_UNSEEN = world(KMS12, KMS12, failing=failing(kms2=NO_MEANS))
+NAMED = hosts("kms1")
+CANNOT_LOOK: list[Case] = [
+    case("No lookup is possible", sees(HEALTHY, 10), sees(NO_LOOKUPS, 6), alerts=[CANNOT_LOOK_AT_ALL]),
+    case("No lookup was possible for less than the wait", sees(HEALTHY, 10), sees(NO_LOOKUPS, 5)),
+    case("Lookups are possible again", sees(NO_LOOKUPS, 20), sees(HEALTHY, 7)),
+    case(
+        "No lookup is possible, from the start",
+        sees(NO_LOOKUPS, 16),
+        alerts=[CANNOT_LOOK_AT_ALL, _cannot_look_at(1)],
+    ),
+    case(
+        "No probe is possible",
+        sees(HEALTHY, 10),
+        sees(NO_PROBES, 16),
+        alerts=[CANNOT_LOOK_AT_ALL, _cannot_look_at(2)],
+    ),
+    case(
+        "Neither lookup nor probe is possible",
+        sees(HEALTHY, 10),
+        sees(NEITHER, 16),
+        alerts=[CANNOT_LOOK_AT_ALL, _cannot_look_at(3)],
+    ),
+    case(
+        "A static host cannot be looked up, and nothing else is watched",
+        sees(World(zones={ZONE: Zone(servers={DC1: LOCAL})}, hosts=NAMED), 6),
+        alerts=[CANNOT_LOOK_AT_ALL],
+    ),
+    case(
+        "No lookup is possible on demand",
+        Timeline((sees(NO_LOOKUPS, 6),), on_demand=True),
+        alerts=[CANNOT_LOOK_AT_ALL],
+    ),
+    case("Some lookups are possible", sees(HEALTHY, 10), sees(world(KMS12, LOCAL), 40)),
+    case(
+        "One zone cannot be looked up",
+        sees(zones(own=Zone(servers={DC1: KMS12}), other=Zone(servers={DC2: LOCAL})), 16),
+        alerts=[_cannot_look_at(1)],
+    ),
+    case(
+        "One of two hosts cannot be probed",
+        sees(HEALTHY, 10),
+        sees(ONE_UNSEEN, 16),
+        alerts=[_cannot_look_at(1)],
+    ),
+    case(
+        "One of two hosts could not be probed for less than the wait", sees(HEALTHY, 10), sees(ONE_UNSEEN, 15)
+    ),
+    case(
+        "An exporter without IPv6",
+        sees(world(KMS1, KMS1, addresses=BOTH_FAMILIES, failing={KMS1_IPV6: NO_MEANS}), 40),
+    ),
+    case("A DNS server is dead and another cannot be asked", sees(world(TIMEOUT, LOCAL), 5)),
+    case(
+        "One of two exporters cannot look",
+        Timeline((sees(HEALTHY, 10), sees(NEITHER, 16))),
+        Timeline((sees(HEALTHY, 26),), NEXT),
+        alerts=[_cannot_look_at(3)],
+    ),
+    case(
+        "The only exporter that can look sees that all is lost",
+        Timeline((sees(HEALTHY, 10), sees(NEITHER, 10))),
+        Timeline((sees(HEALTHY, 10), sees(EMPTY, 10)), NEXT),
+        alerts=[ALL_GONE],
+    ),
+    case(
+        "An exporter that cannot look is restarted",
+        sees(NEITHER, 20),
+        down(1),
+        sees(NEITHER, 3),
+        alerts=[CANNOT_LOOK_AT_ALL],
+    ),
+]
+
 REFUSED_FILE = world(KMS12, KMS12, reloads=False)
 BUGGY = world(KMS12, KMS12, bugs=1)
 SLOW = world(KMS12, KMS12, overruns=1)
 MALFORMED = world(KMS12, malformed=1)
+TOO_MANY = world(KMS12, left_out={address_of("kms2"): IgnoredReason.PROBES_PER_CHECK})
+EXCLUDED = world(KMS12, left_out={address_of("kms2"): IgnoredReason.NOT_ALLOWED})
 NOT_LOADED = fires(
     "KmsExporterConfigReloadFailed",
     "The last reload of the configuration, or of the web configuration with its certificates, failed at an "
@@ -163,6 +262,13 @@ IGNORED = fires(
     "{job}.",
     dns_zone=ZONE,
     reason="malformed",
+)
+CUT = fires(
+    "KmsExporterRecordsIgnored",
+    "About 30 records or addresses of contoso.com were left out within 30 minutes (probes_per_check), seen "
+    "from {job}.",
+    dns_zone=ZONE,
+    reason="probes_per_check",
 )
 EXPORTER_HEALTH: list[Case] = [
     case("A configuration was refused", sees(HEALTHY, 10), sees(REFUSED_FILE, 6), alerts=[NOT_LOADED]),
@@ -185,6 +291,8 @@ EXPORTER_HEALTH: list[Case] = [
     case("A record was malformed once", sees(world(KMS12), 10), sees(MALFORMED, 1), sees(world(KMS12), 45)),
     case("Records were malformed before a restart", sees(MALFORMED, 29), down(1), sees(world(KMS12), 9)),
     case("A zone with malformed records leaves the configuration", sees(MALFORMED, 61), sees(NO_ZONE, 1)),
+    case("More endpoints than a check probes", sees(TOO_MANY, 61), alerts=[CUT]),
+    case("Addresses that the configuration excludes", sees(EXCLUDED, 61)),
     case(
         "Records of a zone with labels are malformed",
         sees(world(KMS12, malformed=1, labels=LABELS), 61),
@@ -373,6 +481,12 @@ CAUSES: list[Case] = [
         FAST,
         SLOWLY,
         before=zones(own=Zone(servers={DC1: KMS1}), other=Zone(servers={DC1: KMS1})),
+    ),
+    _cause(
+        "exporter without means",
+        replace(NEITHER, hosts=NAMED, clients=LAPTOPS),
+        CANNOT_LOOK_AT_ALL,
+        _cannot_look_at(3),
     ),
     case("Cause: exporter dead", sees(RICH, 60), down(35), alerts=[NOBODY_THERE], budget=True),
     case("Cause: exporter wedged", sees(RICH, 60), wedged(35), alerts=[_stale(2)], budget=True),

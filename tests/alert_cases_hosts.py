@@ -3,7 +3,7 @@
 A silent case comes beside the firing one that it differs from in a single thing.
 """
 
-from exporter.model import Host, ProbeFailure
+from exporter.model import Host, IgnoredReason, ProbeFailure
 from tests.alert_cases_dns import (
     DECLINED,
     HEALTHY,
@@ -52,7 +52,7 @@ REFUSES = ProbeFailure.CONNECTION_REFUSED
 DROPS = ProbeFailure.TIMEOUT
 HUNG = ProbeFailure.RPC_TIMEOUT
 FOREIGN = ProbeFailure.INTERFACE_UNKNOWN
-NOBODY_LOOKED = ProbeFailure.LOCAL_ERROR
+NOBODY_LOOKED = ProbeFailure.NOT_ALLOWED
 
 # Until the alerts about each host have waited long enough, too.
 ALL_DOWN = world(KMS12, KMS12, failing=failing(kms1=REFUSES, kms2=DROPS))
@@ -166,6 +166,18 @@ HOST_DOWN: list[Case] = [
         "Nobody could look at one of two hosts", sees(world(KMS12, failing=failing(kms2=NOBODY_LOOKED)), 40)
     ),
     case(
+        "An address is dead, and the other was one too many to probe",
+        sees(
+            world(
+                KMS1,
+                addresses=BOTH_FAMILIES,
+                failing={KMS1_ADDRESS: DROPS},
+                left_out={KMS1_IPV6: IgnoredReason.PROBES_PER_CHECK},
+            ),
+            25,
+        ),
+    ),
+    case(
         "A host vanished and is down",
         sees(HEALTHY, 10),
         sees(GONE_AND_DOWN, 40),
@@ -272,6 +284,7 @@ SERVICE: list[Case] = [
 DUAL = world(KMS1, addresses=BOTH_FAMILIES)
 IPV6_DEAD = world(KMS1, addresses=BOTH_FAMILIES, failing={KMS1_IPV6: DROPS})
 IPV6_REFUSES = world(KMS1, addresses=BOTH_FAMILIES, failing={KMS1_IPV6: REFUSES})
+IPV6_EXCLUDED = world(KMS1, addresses=BOTH_FAMILIES, left_out={KMS1_IPV6: IgnoredReason.NOT_ALLOWED})
 IPV6_DOWN = about(
     "KmsHostAddressDown",
     "kms1",
@@ -284,6 +297,7 @@ ADDRESS_DOWN: list[Case] = [
     case("An address was dead for less than the wait", sees(DUAL, 10), sees(IPV6_DEAD, 30)),
     case("An address is back", sees(DUAL, 5), sees(IPV6_DEAD, 40), sees(DUAL, 1)),
     case("A family of addresses never worked", sees(IPV6_DEAD, 40)),
+    case("An address may not be probed any more", sees(DUAL, 10), sees(IPV6_EXCLUDED, 40)),
     case(
         "A family of addresses worked before a restart",
         sees(DUAL, 10),

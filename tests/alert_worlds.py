@@ -77,8 +77,8 @@ class World:
 
     `addresses` are those of targets that have others than the usual one, and `unresolved` says why a target
     has none at a DNS server. `failing`, `handshake_seconds` and `retransmits` are by address: why a probe of
-    it fails, how long its handshake takes, how many SYNs each probe sends again. The last three are about
-    the exporter: what it counts at each check, and whether it took the configuration.
+    it fails, how long its handshake takes, how many SYNs each probe sends again, or why it is not made. The
+    last three are about the exporter: what it counts at each check, and whether it took the configuration.
     """
 
     zones: Mapping[str, Zone]
@@ -87,6 +87,7 @@ class World:
     failing: Mapping[str, ProbeFailure] = field(default_factory=dict)
     handshake_seconds: Mapping[str, float] = field(default_factory=dict)
     retransmits: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, IgnoredReason] = field(default_factory=dict)
     hosts: tuple[Host, ...] = ()
     clients: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     overruns: int = 0
@@ -215,6 +216,8 @@ def _check_host(world: World, host: Host, at: float) -> HostCheck:
 
 
 def _probe(world: World, endpoint: Endpoint, at: float) -> ProbeResult:
+    if reason := world.left_out.get(endpoint.address):
+        return probed(endpoint, ProbeFailure.NOT_ALLOWED, at=at, ignored=reason)
     failure = world.failing.get(endpoint.address)
     measured = {"syn_retransmits": world.retransmits.get(endpoint.address, 0)}
     if failure is None and endpoint.address in world.handshake_seconds:

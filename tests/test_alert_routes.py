@@ -169,7 +169,11 @@ def elsewhere(*alerts: Labels) -> tuple[Labels, ...]:
     return tuple({**labels, "job": "kms-branch"} for labels in alerts)
 
 
-OWN = ("ConfigReloadFailed", "InternalErrors", "RecordsIgnored", "ChecksOverrun")
+OWN = (
+    *("CannotLook", "LocalErrors", "ConfigReloadFailed"),
+    *("InternalErrors", "RecordsIgnored", "ChecksOverrun"),
+)
+BLIND = {"KmsExporterCannotLook", "KmsExporterLocalErrors"}
 OF_THE_EXPORTER = tuple(alert(f"KmsExporter{name}") for name in OWN)
 FROM_LOOKING = (
     ZONE_GONE,
@@ -187,6 +191,16 @@ INHIBITIONS = [
         alert("KmsExporterDown"),
         (*FROM_LOOKING, alert("KmsExporterStale"), *OF_THE_EXPORTER),
         (UNKNOWN_TO_US, *elsewhere(*FROM_LOOKING, alert("KmsExporterStale"), *OF_THE_EXPORTER)),
+    ),
+    Inhibition(
+        "the exporter can look at nothing",
+        alert("KmsExporterCannotLook"),
+        (alert("KmsExporterLocalErrors"),),
+        (
+            *elsewhere(alert("KmsExporterLocalErrors")),
+            *(ZONE_GONE, NO_HOST, HOST_DOWN, ROGUE, LAST_DEAD, alert("KmsExporterDown")),
+            *(each for each in OF_THE_EXPORTER if each["alertname"] not in BLIND),
+        ),
     ),
     Inhibition(
         "the last DNS server of a zone is dead",

@@ -63,6 +63,8 @@ TABLES: dict[str, list[Case]] = {
     "KmsZoneErrorBudgetBurningSlowly": alert_cases_exporter.BUDGETS,
     "KmsExporterDown": alert_cases_exporter.EXPORTER_DOWN,
     "KmsExporterStale": alert_cases_exporter.EXPORTER_STALE,
+    "KmsExporterCannotLook": alert_cases_exporter.CANNOT_LOOK,
+    "KmsExporterLocalErrors": alert_cases_exporter.CANNOT_LOOK,
     "KmsExporterConfigReloadFailed": alert_cases_exporter.EXPORTER_HEALTH,
     "KmsExporterInternalErrors": alert_cases_exporter.EXPORTER_HEALTH,
     "KmsExporterChecksOverrun": alert_cases_exporter.EXPORTER_HEALTH,

@@ -4,6 +4,7 @@ The sentences may be reworded; what is asserted of them is who and what they are
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from exporter.diagnosis import HostSight, ServerDiagnosis, StaticDiagnosis, Verdict, ZoneDiagnosis
 from exporter.diagnosis.advice import advise, advise_static, remark
 from exporter.diagnosis.repairs import NextStep, Place
-from exporter.model import Host, LookupStatus, ProbeFailure, Record, SrvLookup, is_address
+from exporter.model import Host, IgnoredReason, LookupStatus, ProbeFailure, Record, SrvLookup, is_address
 from tests.builders import (
     TARGET,
     ZONE,
@@ -45,6 +46,7 @@ PORT = "the port is at fault"
 GONE = "the record is gone, the host is not"
 
 CLIENT, HOST, DNS, EXPORTER = Place.CLIENT, Place.HOST, Place.DNS, Place.EXPORTER
+LOCAL_MEANS = ["this machine", "how many files", "source_addresses", "packet filter"]
 TRY_AGAIN = (CLIENT, (CONNECT,))
 OPEN_PORT = [(HOST, (FIREWALL,)), TRY_AGAIN]
 START_SERVICE = [(HOST, ("slmgr /dlv", "net start sppsvc")), TRY_AGAIN]
@@ -61,6 +63,13 @@ def seen(*outcomes: str | None, target: str = TARGET, port: int = 1688, **fields
     )
     lookup = addresses(target, *found, **fields)
     return HostSight(host=host(target, port), lookup=lookup, probes=tuple(probes))
+
+
+def cut(*outcomes: str | None) -> HostSight:
+    """Show a host of which one more address was one too many to probe."""
+    sight = seen(*outcomes, "not_allowed")
+    *others, last = sight.probes
+    return replace(sight, probes=(*others, replace(last, ignored=IgnoredReason.PROBES_PER_CHECK)))
 
 
 def aa(*records: Record, **fields: Any) -> SrvLookup:
@@ -127,6 +136,7 @@ def said(steps: Iterable[NextStep], *phrases: str) -> list[str]:
             )
             for status in ("nxdomain", "nodata")
         ),
+        (server(lookup=failed("local_error")), "unknown", [(EXPORTER, ())], [A, *LOCAL_MEANS]),
         (server(lookup=aa(record(".", 0))), "srv_declined", [(DNS, ())], ['"."', ZONE]),
         (
             server(lookup=aa(record(port=0), record(OTHER, 0))),
@@ -168,6 +178,19 @@ def said(steps: Iterable[NextStep], *phrases: str) -> list[str]:
             for reason in ("not_rpc", "interface_unknown", "rpc_rejected")
         ),
         (server(seen("not_allowed")), "unknown", [(EXPORTER, ())], ["probe.networks", f"{TARGET}:1688"]),
+        (
+            server(cut("timeout")),
+            "unknown",
+            [(EXPORTER, ())],
+            ["limits.probes_per_check", f"{TARGET}:1688"],
+        ),
+        (server(seen("local_error")), "unknown", [(EXPORTER, ())], [f"{TARGET}:1688", *LOCAL_MEANS]),
+        (
+            server(seen(failure=LookupStatus.LOCAL_ERROR)),
+            "unknown",
+            [(EXPORTER, ())],
+            [f"{TARGET}:1688", *LOCAL_MEANS],
+        ),
         (server(seen("local_error")), "unknown", [(EXPORTER, ())], ["source_addresses", f"{TARGET}:1688"]),
         (server(seen(UP)), "ok", [], []),
         (server(seen(UP), seen("connection_refused", UP, target=OTHER)), "ok", [], []),
@@ -288,7 +311,10 @@ def test_client_is_where_one_tries_again(reason: str) -> None:
     assert [step.place for step in steps if CONNECT in step.commands] == [CLIENT]
 
 
-@pytest.mark.parametrize("status", [status for status in LookupStatus if not status.usable])
+@pytest.mark.parametrize(
+    "status",
+    [each for each in LookupStatus if not each.usable and each is not LookupStatus.LOCAL_ERROR],
+)
 def test_name_whose_lookup_failed(status: LookupStatus) -> None:
     """A name that nobody could look up is not said to be without an address, nor its host to be retired."""
     steps = advice(server(seen(failure=status)))

@@ -110,8 +110,9 @@ def test_hosts_of_a_zone(hosts: Sequence[HostSight], verdict: str, expected: str
         *(
             (answer(status=status), "dns_failed", "x----", status.value)
             for status in LookupStatus
-            if not status.usable
+            if not status.usable and status is not LookupStatus.LOCAL_ERROR
         ),
+        (answer(status=LookupStatus.LOCAL_ERROR), "unknown", "?----", "local_error"),
         (aa(status=LookupStatus.NXDOMAIN), "srv_missing", "+x---", "none (nxdomain)"),
         (aa(status=LookupStatus.NODATA), "srv_missing", "+x---", "none (nodata)"),
         (aa(record(".", 0)), "srv_declined", "+x---", '"."'),
@@ -124,7 +125,15 @@ def test_zone_without_hosts(lookup: SrvLookup, verdict: str, expected: str, deta
     assert found.verdict.value == verdict
     rungs = zone_ladder(found, rpc_bind=True)
     assert marks(rungs) == expected
-    assert detail in next(rung.detail for rung in rungs if rung.mark is Mark.FAILED)
+    assert detail in next(rung.detail for rung in rungs if rung.mark in {Mark.FAILED, Mark.UNKNOWN})
+
+
+def test_names_that_nobody_could_look_up() -> None:
+    """Where this machine could ask for no target, nobody says that targets do not resolve."""
+    unseen = HostSight(host=host(), lookup=addresses(TARGET, failure=LookupStatus.LOCAL_ERROR))
+    assert marks(zone_ladder(server(unseen), rpc_bind=True)) == "++?--"
+    assert marks(zone_ladder(server(unseen, other(UP)), rpc_bind=True)) == "++!++"
+    assert marks(static_ladder(static(unseen), rpc_bind=True)) == "?--"
 
 
 def test_port_0_beside_a_good_record() -> None:

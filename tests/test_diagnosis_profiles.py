@@ -35,6 +35,13 @@ PROFILES = [
     (["nxdomain", "unreachable"], "dns_failed", None),
     (["nodata", "bad_response", "nxdomain"], "dns_failed", None),
     (["timeout", "refused"], "dns_failed", None),
+    # one that this machine could not look up may have records or not: nobody knows from there on
+    (["local_error"], "unknown", None),
+    (["local_error", "ok"], "unknown", None),
+    (["nxdomain", "local_error", "ok"], "unknown", None),
+    (["servfail", "local_error"], "unknown", None),
+    (["local_error", "servfail"], "unknown", None),
+    (["ok", "local_error"], "ok", 0),
     # a lone `.` is a record
     (["srv_declined"], "srv_declined", 0),
     (["srv_declined", "ok"], "srv_declined", 0),

@@ -15,7 +15,7 @@ from exporter.diagnosis import (
     diagnose,
 )
 from exporter.diagnosis.errors import likely_error
-from exporter.model import LookupStatus, ProbeFailure, Record, SrvLookup
+from exporter.model import IgnoredReason, LookupStatus, ProbeFailure, Record, SrvLookup
 from exporter.state import ServerView, Snapshot
 from tests.builders import (
     ADDRESS,
@@ -42,6 +42,7 @@ BY_STATUS = [
     ("bad_response", "dns_failed", "0x80072329 (DNS_ERROR_RCODE_FORMAT_ERROR) low"),
     ("nxdomain", "srv_missing", "0x8007232B (DNS_ERROR_RCODE_NAME_ERROR) high"),
     ("nodata", "srv_missing", "0x8007251D (DNS_INFO_NO_RECORDS) high"),
+    ("local_error", "unknown", None),
 ]
 BY_FAILURE = [
     ("timeout", "port_filtered", f"{OVER_RPC_UNAVAILABLE} high"),
@@ -129,12 +130,16 @@ def test_every_verdict_is_in_the_contract() -> None:
 
 
 def test_every_status_is_on_the_ladder() -> None:
-    """However a lookup ends that brings no records, there is a verdict with a likely error for it."""
+    """However a lookup ends that brings no records, there is a verdict, and an error if it was made."""
     assert {status for status, _, _ in BY_STATUS} == set(LookupStatus) - {LookupStatus.OK}
     for status in set(LookupStatus) - {LookupStatus.OK}:
         diagnosis = seen(lookup=answer(status=status))
-        assert diagnosis.verdict in {Verdict.DNS_FAILED, Verdict.SRV_MISSING}
-        assert diagnosis.error
+        if status is LookupStatus.LOCAL_ERROR:
+            assert diagnosis.verdict is Verdict.UNKNOWN
+            assert diagnosis.error is None
+        else:
+            assert diagnosis.verdict in {Verdict.DNS_FAILED, Verdict.SRV_MISSING}
+            assert diagnosis.error
 
 
 def test_every_failure_is_on_the_ladder() -> None:
@@ -163,10 +168,13 @@ def test_verdict_of_targets_without_address(hosts: list[list[str]]) -> None:
 
 
 @pytest.mark.parametrize("failure", LookupStatus)
-def test_verdict_of_a_target_does_not_depend_on_the_reason(failure: LookupStatus) -> None:
-    """Whatever the reason why a target has no address, the verdict is the same."""
-    lookup = addresses("kms1.contoso.test", failure=failure)
-    assert HostSight(host=host(), lookup=lookup).verdict == "target_unresolvable"
+def test_verdict_of_a_target_without_address(failure: LookupStatus) -> None:
+    """Whatever the reason why a target has no address, the verdict is the same, unless nobody could look."""
+    sight = HostSight(host=host(), lookup=addresses("kms1.contoso.test", failure=failure))
+    if failure is LookupStatus.LOCAL_ERROR:
+        assert (sight.verdict, sight.works) == (Verdict.UNKNOWN, None)
+    else:
+        assert (sight.verdict, sight.works) == (Verdict.TARGET_UNRESOLVABLE, False)
 
 
 @pytest.mark.parametrize(("failure", "verdict", "error"), BY_FAILURE)
@@ -174,6 +182,26 @@ def test_verdict_of_a_failing_probe(failure: str, verdict: str, error: str | Non
     """A zone whose only endpoint fails has the verdict and the error of that failure."""
     diagnosis = seen([failure])
     assert (diagnosis.verdict, said(diagnosis.error)) == (verdict, error)
+
+
+@pytest.mark.parametrize(
+    ("reason", "other", "verdict"),
+    [
+        (IgnoredReason.PROBES_PER_CHECK, ProbeFailure.TIMEOUT, "unknown"),
+        (IgnoredReason.PROBES_PER_CHECK, ProbeFailure.NOT_RPC, "unknown"),
+        (IgnoredReason.PROBES_PER_CHECK, None, "ok"),
+        (IgnoredReason.NOT_ALLOWED, ProbeFailure.TIMEOUT, "port_filtered"),
+        (IgnoredReason.NOT_ALLOWED, None, "ok"),
+    ],
+)
+def test_host_of_which_an_address_was_left_out(
+    reason: IgnoredReason, other: ProbeFailure | None, verdict: str
+) -> None:
+    """Nobody knows of a host that may be up on an address that was one too many to probe."""
+    left_out, looked_at = endpoint(address="192.0.2.1"), endpoint(address="192.0.2.2")
+    probes = (probed(left_out, ProbeFailure.NOT_ALLOWED, ignored=reason), probed(looked_at, other))
+    lookup = addresses(left_out.target, left_out.address, looked_at.address)
+    assert HostSight(host=left_out.host, lookup=lookup, probes=probes).verdict == verdict
 
 
 @pytest.mark.parametrize(

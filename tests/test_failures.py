@@ -21,7 +21,7 @@ OF_A_CONNECT = {
     ProbeFailure.UNREACHABLE,
     ProbeFailure.LOCAL_ERROR,
 }
-UNANSWERED = {LookupStatus.TIMEOUT, LookupStatus.UNREACHABLE}
+UNANSWERED = {LookupStatus.TIMEOUT, LookupStatus.UNREACHABLE, LookupStatus.LOCAL_ERROR}
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,23 @@ def test_every_errno_of_a_bind_has_a_reason() -> None:
         (ConnectionRefusedError(errno.ECONNREFUSED, "ICMP port unreachable"), "unreachable"),
         (ConnectionResetError(errno.ECONNRESET, "reset"), "unreachable"),
         (OSError(errno.ENETUNREACH, "no route"), "unreachable"),
-        (OSError(errno.EMFILE, "no file descriptor"), "unreachable"),
-        (OSError(), "unreachable"),
+        (OSError(errno.EACCES, "administratively prohibited"), "unreachable"),
+        (OSError(errno.EMFILE, "no file descriptor"), "local_error"),
+        (OSError(errno.ENFILE, "no file descriptor in the whole machine"), "local_error"),
+        (OSError(errno.ENOBUFS, "no memory for sockets"), "local_error"),
+        (OSError(errno.ENOMEM, "no memory"), "local_error"),
+        (OSError(errno.EADDRNOTAVAIL, "not our address"), "local_error"),
+        (OSError(errno.EAFNOSUPPORT, "no IPv6 in this kernel"), "local_error"),
+        (OSError(errno.EPERM, "a packet filter of this machine"), "local_error"),
+        (OSError(errno.EAGAIN, "no thread"), "local_error"),
+        (OSError(), "local_error"),
+        (MemoryError(), "local_error"),
         (EOFError(), "bad_response"),
     ],
     ids=repr,
 )
-def test_lookup_status_of_exception(error: OSError | EOFError, status: str) -> None:
-    """A lookup ends in silence, in no way to the server, or in an answer that breaks off."""
+def test_lookup_status_of_exception(error: OSError | EOFError | MemoryError, status: str) -> None:
+    """A lookup ends in silence, in no way to the server, in an answer that breaks off, or on this machine."""
     assert classify_lookup(error) is LookupStatus(status)
 
 
@@ -149,3 +158,11 @@ def test_lookup_status_of_dns_exception(kind: Callable[[], dns.exception.DNSExce
 def test_every_errno_of_a_lookup_means_no_answer() -> None:
     """Whatever the system says, a server that could not be asked or heard did not answer."""
     assert {classify_lookup(OSError(code, "")) for code in EVERY_ERRNO} == UNANSWERED
+    assert not any(status.answered or status.usable for status in UNANSWERED)
+
+
+def test_lookups_and_probes_agree_on_what_is_local() -> None:
+    """What this machine could not do is a matter of this machine whether it asked or probed."""
+    for error in (OSError(code, "") for code in EVERY_ERRNO):
+        of_a_probe = classify_probe(error) is ProbeFailure.LOCAL_ERROR
+        assert (classify_lookup(error) is LookupStatus.LOCAL_ERROR) == of_a_probe, error

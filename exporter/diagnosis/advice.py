@@ -8,7 +8,7 @@ commands those of slmgr.vbs, nslookup and PowerShell. Nothing is done here: it i
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from exporter.diagnosis.findings import ServerDiagnosis, StaticDiagnosis, ZoneDiagnosis
-from exporter.diagnosis.repairs import NextStep, Place, nslookup, repair_host, show_host
+from exporter.diagnosis.repairs import NextStep, Place, could_not_send, nslookup, repair_host, show_host
 from exporter.diagnosis.verdicts import HostSight, Verdict
 from exporter.model import NOT_AVAILABLE, Host, LookupStatus, hosts_of
 from exporter.names import SRV_PREFIX
@@ -34,6 +34,8 @@ def advise(
     """
     if server.as_expected:
         return ()
+    if server.lookup.status is LookupStatus.LOCAL_ERROR:
+        return (could_not_send(f"Nobody asked DNS server {server.dns_server}"),)
     return tuple(_steps(server, zone, _witnesses(static_hosts, server.dns_server)))
 
 

@@ -48,6 +48,8 @@ def static_ladder(static: StaticDiagnosis, *, rpc_bind: bool) -> tuple[Rung, ...
 
 def _dns_rung(server: ServerDiagnosis) -> Rung:
     name, lookup = "DNS server answers", server.lookup
+    if lookup.status is LookupStatus.LOCAL_ERROR:
+        return Rung(name=name, mark=Mark.UNKNOWN, detail="this machine could not ask (local_error)")
     if not lookup.status.usable:
         return Rung(name=name, mark=Mark.FAILED, detail=lookup.status)
     source = "authoritative" if lookup.authoritative else "from a cache"
@@ -78,15 +80,19 @@ def _host_rungs(hosts: Sequence[HostSight], *, rpc_bind: bool) -> tuple[Rung, ..
     resolved = [host for host in hosts if host.lookup and host.lookup.addresses]
     connected = [host for host in resolved if any(probe.connect_seconds is not None for probe in host.probes)]
     serving = [host for host in connected if any(probe.up for probe in host.probes)]
-    looked_at = [host for host in resolved if host.verdict is not Verdict.UNKNOWN]
     kms = Rung(name="KMS answers", mark=Mark.UNKNOWN, detail="not asked: probe.rpc_bind is off")
     return (
-        _share("Targets resolve", resolved, hosts),
-        Rung(name="TCP port is open", mark=Mark.UNKNOWN, detail="nobody could look")
-        if resolved and not looked_at
-        else _share("TCP port is open", connected, resolved),
+        _share_of_seen("Targets resolve", resolved, hosts),
+        _share_of_seen("TCP port is open", connected, resolved),
         _share("KMS answers", serving, connected) if rpc_bind or not connected else kms,
     )
+
+
+def _share_of_seen(name: str, passed: Sequence[HostSight], reached: Sequence[HostSight]) -> Rung:
+    """Give a rung that is left open where nobody could look at any of the hosts that reached it."""
+    if reached and all(host.verdict is Verdict.UNKNOWN for host in reached) and not passed:
+        return Rung(name=name, mark=Mark.UNKNOWN, detail="nobody could look")
+    return _share(name, passed, reached)
 
 
 def _share(name: str, passed: Sequence[HostSight], reached: Sequence[HostSight]) -> Rung:

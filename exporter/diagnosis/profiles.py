@@ -10,6 +10,8 @@ from typing import NamedTuple
 from exporter.diagnosis.findings import ServerDiagnosis, ZoneDiagnosis
 from exporter.model import LookupStatus
 
+_ENDS = frozenset({LookupStatus.OK, LookupStatus.LOCAL_ERROR})
+
 
 class SuffixSight(NamedTuple):
     """One suffix at one DNS server."""
@@ -22,11 +24,13 @@ def deciding_suffix(suffixes: Sequence[SuffixSight | None]) -> SuffixSight | Non
     """Find the suffix whose verdict is that of the whole search, `suffixes` being in its order.
 
     That is the first with records. One whose lookup fails is skipped, and decides only if no later one has
-    records. None where that hangs on a suffix without a result yet, which is None itself.
+    records. One that this machine could not look up may have records or not, so nobody knows how the search
+    goes on from there: it decides, and its verdict is `unknown`. None where that hangs on a suffix without
+    a result yet, which is None itself.
     """
     skipped: list[SuffixSight] = []
     for sight in suffixes:
-        if sight is None or sight.server.lookup.status is LookupStatus.OK:
+        if sight is None or sight.server.lookup.status in _ENDS:
             return sight
         skipped.append(sight)
     return next((sight for sight in skipped if not sight.server.lookup.status.usable), skipped[0])

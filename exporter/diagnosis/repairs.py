@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from exporter.diagnosis.findings import StaticDiagnosis
 from exporter.diagnosis.verdicts import HostSight, Verdict
-from exporter.model import KMS_PORT, Host, ProbeFailure, host_port, is_address
+from exporter.model import KMS_PORT, Host, IgnoredReason, ProbeFailure, host_port, is_address
 
 
 class Place(enum.StrEnum):
@@ -134,13 +134,27 @@ def _find_impostor(sight: HostSight, _dns_server: str) -> Iterator[NextStep]:
 
 
 def _look_again(sight: HostSight, _dns_server: str) -> Iterator[NextStep]:
-    refused = any(probe.failure is ProbeFailure.NOT_ALLOWED for probe in sight.probes)
-    why = (
-        "the configuration does not allow its address or port: see probe.networks and probe.ports."
-        if refused
-        else "this machine could not send: see its addresses, source_addresses and open files."
+    nobody_looked = f"Nobody looked at {show_host(sight.host)}"
+    if any(probe.ignored is IgnoredReason.PROBES_PER_CHECK for probe in sight.probes):
+        why = (
+            "DNS leads to more endpoints than one check probes. Delete the records and addresses that do not "
+            "belong there, or raise limits.probes_per_check."
+        )
+        yield NextStep(place=Place.EXPORTER, text=f"{nobody_looked}: {why}")
+    elif any(probe.failure is ProbeFailure.NOT_ALLOWED for probe in sight.probes):
+        why = "the configuration does not allow its address or port: see probe.networks and probe.ports."
+        yield NextStep(place=Place.EXPORTER, text=f"{nobody_looked}: {why}")
+    else:
+        yield could_not_send(nobody_looked)
+
+
+def could_not_send(what: str) -> NextStep:
+    """Say where to look when it was this machine that failed; `what` is what came to nothing."""
+    text = (
+        f"{what}: this machine could not send, which says nothing of the network. See how many files the "
+        "exporter may open, its source_addresses, and the packet filter of this machine."
     )
-    yield NextStep(place=Place.EXPORTER, text=f"Nobody looked at {show_host(sight.host)}: {why}")
+    return NextStep(place=Place.EXPORTER, text=text)
 
 
 _REPAIRS: Mapping[Verdict, Callable[[HostSight, str], Iterator[NextStep]]] = {

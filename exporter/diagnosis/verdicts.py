@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from exporter.model import (
     NOT_AVAILABLE,
     Host,
+    IgnoredReason,
     LookupStatus,
     ProbeFailure,
     ProbeResult,
@@ -79,12 +80,14 @@ class HostSight:
     @property
     def verdict(self) -> Verdict:
         """How far a client gets with this host alone: `ok`, or the furthest rung that an address reached."""
-        if self.lookup is None:
+        if self.lookup is None or self.lookup.failure is LookupStatus.LOCAL_ERROR:
             return Verdict.UNKNOWN
         if not self.lookup.addresses:
             return Verdict.TARGET_UNRESOLVABLE
         if any(probe.up for probe in self.probes):
             return Verdict.OK
+        if any(probe.ignored is IgnoredReason.PROBES_PER_CHECK for probe in self.probes):  # it may be up
+            return Verdict.UNKNOWN
         return _furthest(_RUNGS[probe.failure] for probe in self.probes if probe.failure)
 
     @property
@@ -97,8 +100,11 @@ class HostSight:
 def judge(lookup: SrvLookup, hosts: Sequence[HostSight]) -> Verdict:
     """Give the verdict of a zone at one DNS server, `hosts` being those that its records name.
 
-    A record that names nothing to connect to, for its port is 0, counts as a host whose port is closed.
+    A record that names nothing to connect to, for its port is 0, counts as a host whose port is closed. A
+    lookup that this machine could not make says nothing of what clients meet.
     """
+    if lookup.status is LookupStatus.LOCAL_ERROR:
+        return Verdict.UNKNOWN
     if not lookup.status.usable:
         return Verdict.DNS_FAILED
     if lookup.status is not LookupStatus.OK:

@@ -39,7 +39,10 @@ def exporter() -> Dashboard:
             Row(title="DNS", height=8, panels=[(12, _lookups()), (12, _failures())]),
             Row(height=9, panels=[(12, _lookup_spread()), (12, _lookup_durations())]),
             Row(title="Process", height=8, panels=[(8, _processor()), (8, _memory()), (8, _descriptors())]),
-            Row(height=8, panels=[(8, _scrape_duration()), (8, _scrape_samples()), (8, _garbage())]),
+            Row(
+                height=8,
+                panels=[(6, _tasks()), (6, _scrape_duration()), (6, _scrape_samples()), (6, _garbage())],
+            ),
             Row(title="Configuration", height=6, panels=[(12, _reloads()), (12, _subjects())]),
         ],
     )
@@ -234,6 +237,16 @@ def _descriptors() -> Panel:
         "probes fail, as local_error.",
         f"{of_exporter('process_open_fds')} / {of_exporter('process_max_fds')}",
         unit="percentunit",
+    )
+
+
+def _tasks() -> Panel:
+    return _of_process(
+        "Tasks",
+        "How much the exporter has under way at a time: checks, lookups, probes and connections. What only "
+        "ever grows is a leak.",
+        of_exporter("kms_exporter_tasks"),
+        unit="short",
     )
 
 

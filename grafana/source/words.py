@@ -68,11 +68,13 @@ VERDICTS: Mapping[Verdict, Word] = {
 VERDICT_WORDS = (*VERDICTS.values(), NONE_EXPECTED)
 
 _EMPTY = [status for status in LookupStatus if status.usable and status is not LookupStatus.OK]
-_UNUSABLE = [status for status in LookupStatus if not status.usable]
+_NOT_ASKED = [LookupStatus.LOCAL_ERROR]
+_UNUSABLE = [status for status in LookupStatus if not status.usable and status not in _NOT_ASKED]
 STATUSES: Mapping[LookupStatus, Word] = {
     **_words(0, [LookupStatus.OK], "✓", ["green"]),
     **_words(1, _EMPTY, "!", _ORANGE),
-    **_words(1 + len(_EMPTY), _UNUSABLE, "✗", _RED),
+    **_words(1 + len(_EMPTY), _NOT_ASKED, "?", _PURPLE),
+    **_words(1 + len(_EMPTY) + len(_NOT_ASKED), _UNUSABLE, "✗", _RED),
 }
 STATUS_WORDS = tuple(STATUSES.values())
 UNUSABLE = 1 + len(_EMPTY)

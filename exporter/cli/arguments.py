@@ -1,52 +1,39 @@
-"""The command line: arguments, exit statuses, nothing else.
-
-Heavy modules are imported by the command that needs them, so that `--version` and `-h` answer at once.
-Exit status 2 means that a command could not start, or did not understand its arguments; `check` has statuses
-of its own, and 3 for that.
-"""
+"""The arguments of the program: its commands, their flags, and what is made of them. Nothing else."""
 
 import argparse
-import asyncio
-import logging
 import re
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
 from exporter.build import read_build_info
-from exporter.logs import LogFormat, LogLevel, configure_logging
-
-if TYPE_CHECKING:
-    from exporter.app import WebSettings
-    from exporter.config import Config
-    from exporter.reload import Source
+from exporter.cli import commands
+from exporter.logs import LogFormat, LogLevel
 
 DEFAULT_LISTEN_ADDRESS = ":11688"
 _LISTEN_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 _MAX_PORT = 65535
-_OK, _INVALID, _CANNOT_START, _UNUSABLE, _INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser that leaves with the exit status of its command when it cannot use an argument."""
 
-    exit_status = _CANNOT_START
+    exit_status: int = commands.CANNOT_START
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(self.exit_status, f"{self.prog}: error: {message}\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the program and leave with its exit status."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments; `command` of the result is what runs, given the result."""
     options, unknown = _parser().parse_known_args(arguments)
     if unknown:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    try:
-        sys.exit(options.command(options))
-    except KeyboardInterrupt:  # before the service listens to signals
-        sys.exit(_INTERRUPTED)
+    if "listen_addresses" in options and not options.listen_addresses:
+        options.listen_addresses = [_listen_address(DEFAULT_LISTEN_ADDRESS)]
+    return options
 
 
 def _parser() -> _Parser:
@@ -56,9 +43,9 @@ def _parser() -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    run = commands.add_parser(
+    run = subparsers.add_parser(
         "run",
         help="run the exporter",
         description="Run the exporter. Without a configuration file it watches the DNS search suffixes of "
@@ -73,11 +60,11 @@ def _parser() -> _Parser:
         help="only validate the configuration, and that of --web.config.file; exit status 0 or 1",
     )
     _add_service_flags(run)
-    run.set_defaults(command=_run, parser=run)
+    run.set_defaults(command=commands.run, parser=run)
 
-    _add_check(commands)
+    _add_check(subparsers)
 
-    demo = commands.add_parser(
+    demo = subparsers.add_parser(
         "demo",
         help="run the exporter on an embedded lab",
         description="Run the exporter on an embedded lab on loopback, which plays every situation. Needs no "
@@ -85,9 +72,9 @@ def _parser() -> _Parser:
         allow_abbrev=False,
     )
     _add_service_flags(demo)
-    demo.set_defaults(command=_demo, parser=demo)
+    demo.set_defaults(command=commands.demo, parser=demo)
 
-    check_config = commands.add_parser(
+    check_config = subparsers.add_parser(
         "check-config",
         help="validate a configuration file",
         description="Validate a configuration file; every problem is shown with its line and key path. Exit "
@@ -98,12 +85,12 @@ def _parser() -> _Parser:
         check_config, "web configuration file to validate as well, and the files that it names"
     )
     check_config.add_argument("config_file", type=Path, metavar="F", help="configuration file")
-    check_config.set_defaults(command=_check_config, parser=check_config)
+    check_config.set_defaults(command=commands.check_config, parser=check_config)
     return parser
 
 
-def _add_check(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    check = commands.add_parser(
+def _add_check(subparsers: "argparse._SubParsersAction[_Parser]") -> None:
+    check = subparsers.add_parser(
         "check",
         help="check zones and hosts once, and say what is wrong",
         description="Look at zones and hosts once, as a Windows client would, and print every step, "
@@ -113,7 +100,7 @@ def _add_check(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "unusable arguments.",
         allow_abbrev=False,
     )
-    check.exit_status = _UNUSABLE
+    check.exit_status = commands.UNUSABLE
     check.add_argument("--config.file", dest="config_file", type=Path, metavar="F", help="configuration file")
     check.add_argument(
         "--dns.server",
@@ -136,7 +123,7 @@ def _add_check(commands: "argparse._SubParsersAction[_Parser]") -> None:
         help="text for people, json for scripts, nagios for one line with performance data (default text)",
     )
     check.add_argument("names", nargs="*", metavar="NAME", help="zone, or host:port of a KMS host")
-    check.set_defaults(command=_check, parser=check)
+    check.set_defaults(command=commands.check, parser=check)
 
 
 def _add_web_config_flag(parser: argparse.ArgumentParser, purpose: str) -> None:
@@ -197,108 +184,3 @@ def _listen_address(text: str) -> tuple[str, int]:
 def _version() -> str:
     build = read_build_info()
     return f"kms-exporter, version {build.version} (revision: {build.revision}, Python {build.python})"
-
-
-def _run(options: argparse.Namespace) -> int:
-    if options.config_check:
-        return _check_config(options)
-    from exporter.app import serve  # noqa: PLC0415
-
-    return _serve(options, lambda web: serve(_source(options.config_file), web))
-
-
-def _demo(options: argparse.Namespace) -> int:
-    from exporter.app import serve_lab  # noqa: PLC0415
-
-    return _serve(options, serve_lab)
-
-
-def _check(options: argparse.Namespace) -> int:
-    from exporter.once import Form, Request, check  # noqa: PLC0415
-
-    configure_logging(level=LogLevel.WARN, form=LogFormat.LOGFMT)
-    request = Request(
-        names=options.names,
-        dns_servers=options.dns_servers,
-        timeout=options.timeout,
-        form=Form(options.format),
-    )
-    anything = options.config_file is None and options.names
-    try:
-        return check(None if anything else _source(options.config_file), request)
-    except Exception:
-        logging.getLogger(__name__).exception("internal error")
-        return _UNUSABLE
-
-
-def _check_config(options: argparse.Namespace) -> int:
-    status = _check_source(_source(options.config_file))
-    return status if options.web_config_file is None else max(status, _check_web(options.web_config_file))
-
-
-def _source(path: Path | None) -> "Source[Config]":
-    from exporter.reload import file_source, system_source  # noqa: PLC0415
-
-    if path is None:
-        return system_source()
-    return file_source(path)
-
-
-def _check_source(source: "Source[Config]") -> int:
-    from exporter.config import ConfigError  # noqa: PLC0415
-    from exporter.reload import load_source  # noqa: PLC0415
-
-    try:
-        config = load_source(source)
-    except ConfigError as error:
-        sys.stderr.writelines(f"{source.name}: {problem}\n" for problem in error.problems)
-        return _INVALID
-    sys.stdout.write(f"{source.name}: valid, zones: {len(config.zones)}, hosts: {len(config.hosts)}\n")
-    return _OK
-
-
-def _check_web(path: Path) -> int:
-    from exporter.app import web_source  # noqa: PLC0415
-    from exporter.config import ConfigError  # noqa: PLC0415
-    from exporter.reload import load_source  # noqa: PLC0415
-
-    try:
-        setup = load_source(web_source(path))
-    except ConfigError as error:
-        sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
-        return _INVALID
-    warnings = setup.tls.warnings if setup.tls else ()
-    sys.stderr.writelines(f"{path}: warning: {warning}\n" for warning in warnings)
-    tls, users = "on" if setup.tls else "off", len(setup.config.basic_auth_users)
-    sys.stdout.write(f"{path}: valid, TLS: {tls}, users: {users}\n")
-    return _OK
-
-
-def _serve(options: argparse.Namespace, service: Callable[["WebSettings"], Coroutine[Any, Any, None]]) -> int:
-    import structlog  # noqa: PLC0415
-
-    from exporter.app import StartError  # noqa: PLC0415
-    from exporter.config import ConfigError  # noqa: PLC0415
-
-    web = _web_settings(options)
-    configure_logging(level=options.log_level, form=options.log_format)
-    try:
-        asyncio.run(service(web))
-    except ConfigError:
-        return _CANNOT_START  # every problem of it is in the log by now
-    except StartError as error:
-        structlog.get_logger(__name__).error("cannot start", reason=str(error))
-        return _CANNOT_START
-    return _OK
-
-
-def _web_settings(options: argparse.Namespace) -> "WebSettings":
-    from exporter.app import WebSettings  # noqa: PLC0415
-    from exporter.web import make_paths  # noqa: PLC0415
-
-    try:
-        paths = make_paths(external_url=options.external_url, route_prefix=options.route_prefix)
-    except ValueError as error:
-        options.parser.error(str(error))
-    addresses = options.listen_addresses or [_listen_address(DEFAULT_LISTEN_ADDRESS)]
-    return WebSettings(addresses=addresses, paths=paths, config_file=options.web_config_file)
