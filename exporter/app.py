@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -20,15 +20,18 @@ import structlog
 from exporter.build import read_build_info
 from exporter.config import Config, parse
 from exporter.demo import Lab
+from exporter.health import Health, summarize
 from exporter.history import History
 from exporter.model import host_port
 from exporter.narrowing import watched
+from exporter.notify import Notifier
 from exporter.ondemand import OnDemand
 from exporter.reload import Loader, Part, Reloader, Source, read_file
 from exporter.scheduler import Scheduler
 from exporter.state import State
 from exporter.web import Backend, Paths, make_application
 from exporter.web.serving.access import Access
+from exporter.web.serving.door import Manners
 from exporter.web.serving.listen import listen
 from exporter.web.serving.server import Server
 from exporter.web.serving.setup import Setup, load_setup, read_beside
@@ -36,8 +39,11 @@ from exporter.web.serving.setup import Setup, load_setup, read_beside
 log = structlog.get_logger(__name__)
 
 LAG_SAMPLE_SECONDS = 0.5
+_OPEN_IN_ANY_CASE = 32
 
 T = TypeVar("T")
+
+Count = Callable[[], int]
 
 
 class StartError(Exception):
@@ -64,30 +70,44 @@ def web_source(path: Path) -> Source[Setup]:
     )
 
 
-async def serve(source: Source[Config], web_settings: WebSettings) -> None:
+async def serve(source: Source[Config], web_settings: WebSettings, lines_dropped: Count) -> None:
     """Run the exporter on a configuration until SIGTERM or SIGINT.
 
+    `lines_dropped` tells how many lines the log has lost so far.
     Raises StartError when an address cannot be listened on, and ConfigError, which has been logged by then,
     when the configuration is unusable.
     """
     _raise_descriptor_limit()
-    stop, reload_requested = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
-    state = State()
+    state = State(log_lines_dropped=lines_dropped)
     loaders = _loaders(source, web_settings, state)
     with contextlib.ExitStack() as opened:
+        orders = _Orders(opened.enter_context(contextlib.closing(_notifier())))
         sockets = [opened.enter_context(_listen(host, port)) for host, port in web_settings.addresses]
         config, setup = loaders.load()
+        _warn_of_few_descriptors(config)
         async with asyncio.TaskGroup() as tasks:
-            service = _Service(state, tasks, loaders, sockets, web_settings.paths, reload_requested)
+            service = _Service(state, tasks, loaders, sockets, web_settings.paths, orders)
             await service.take_over(setup)
             await service.apply(config)
             async with service:
-                await stop.wait()
+                await orders.stop.wait()
                 log.info("stopping")
+
+
+class _Orders:
+    """The signals that this process takes, and the notifier that answers to whoever manages it."""
+
+    def __init__(self, notifier: Notifier) -> None:
+        self.notifier = notifier
+        self.stop, self.reload = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload.set)
+
+    def _stop(self) -> None:
+        self.notifier.stopping()
+        self.stop.set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,18 +136,31 @@ class _Service:
         loaders: _Loaders,
         sockets: Sequence[socket.socket],
         paths: Paths,
-        reload_requested: asyncio.Event,
+        orders: _Orders,
     ) -> None:
         self._state = state
         self._tasks = tasks
         self._history = History(state)
         self._scheduler = Scheduler(state, tasks, note=self._history.note)
         self._ondemand = OnDemand()
+        self._health = Health(
+            orders.notifier,
+            stalled=self._scheduler.stalled,
+            describe=self._describe,
+            count_internal_error=state.count_internal_error,
+        )
         beside = [Part(loader=loaders.web, apply=self.take_over)] if loaders.web else []
-        self._reloader = Reloader(loaders.main, state, self.apply, reload_requested, beside)
+        self._reloader = Reloader(
+            loaders.main, state, self.apply, orders.reload, beside, during=self._health.reloading
+        )
         self._access = Access(paths)
         application = make_application(self._backend(paths), self._access)
-        self._server = Server(sockets, application, count_internal_error=state.count_internal_error)
+        self._server = Server(
+            sockets,
+            application,
+            count_internal_error=state.count_internal_error,
+            count_rejected=state.count_rejected,
+        )
         self._background: list[asyncio.Task[None]] = []
 
     async def apply(self, config: Config) -> None:
@@ -145,9 +178,11 @@ class _Service:
     async def __aenter__(self) -> None:
         self._background = [
             self._tasks.create_task(self._reloader.run(), name="reload"),
-            self._tasks.create_task(_measure_lag(self._state), name="event loop lag"),
+            self._tasks.create_task(_measure_loop(self._state), name="event loop lag"),
+            self._tasks.create_task(self._health.run(), name="health"),
         ]
         await self._server.__aenter__()
+        self._health.begin()
 
     async def __aexit__(self, *exception: object) -> None:
         for task in self._background:
@@ -155,6 +190,12 @@ class _Service:
         await self._ondemand.close()  # and the scheduler before the pages end: they need the processor for it
         await self._scheduler.close()
         await self._server.__aexit__(*exception)
+
+    def _describe(self) -> str:
+        config, tally = watched(self._ondemand.config), self._history.tally()
+        kinds = {"zone": config.zones, "static host": config.hosts, "client profile": config.clients}
+        counts = {kind: len(each) for kind, each in kinds.items()}
+        return summarize(counts, failing=tally.failing, last_check=tally.last_check)
 
     def _backend(self, paths: Paths) -> Backend:
         return Backend(
@@ -167,16 +208,17 @@ class _Service:
             history=self._history,
             config=lambda: self._ondemand.config,
             ondemand=self._ondemand,
+            stalled=self._scheduler.stalled,
         )
 
 
-async def serve_lab(web_settings: WebSettings) -> None:
+async def serve_lab(web_settings: WebSettings, lines_dropped: Count) -> None:
     """Run the exporter on the embedded lab."""
     async with Lab() as lab:
         for zone, situation in lab.describe():
             log.info("lab zone", dns_zone=zone, situation=situation)
         source = Source(name="the embedded lab", read=lambda: lab.config_text, load=parse)
-        await serve(source, web_settings)
+        await serve(source, web_settings, lines_dropped)
 
 
 def _loaders(source: Source[Config], web_settings: WebSettings, state: State) -> _Loaders:
@@ -186,6 +228,10 @@ def _loaders(source: Source[Config], web_settings: WebSettings, state: State) ->
         main=Loader(source, state, refused),
         web=Loader(web_source(file), state, refused) if file else None,
     )
+
+
+def _notifier() -> Notifier:
+    return Notifier.from_environment(os.environ, pid=os.getpid())
 
 
 def _load(loader: Loader[T]) -> T:
@@ -204,9 +250,10 @@ def _listen(host: str, port: int) -> socket.socket:
         raise StartError(f"cannot listen on {host_port(host, port)}: {reason}") from error
 
 
-async def _measure_lag(state: State) -> None:
+async def _measure_loop(state: State) -> None:
     loop = asyncio.get_running_loop()
     while True:
+        state.observe_tasks(len(asyncio.all_tasks()))
         due = loop.time() + LAG_SAMPLE_SECONDS
         await asyncio.sleep(LAG_SAMPLE_SECONDS)
         state.observe_lag(max(0.0, loop.time() - due))
@@ -217,3 +264,15 @@ def _raise_descriptor_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _warn_of_few_descriptors(config: Config) -> None:
+    """Tell when not all can be under way at once that may be: what finds no descriptor is `local_error`.
+
+    Probes and the lookups at one DNS server are each as many as `probe.max_concurrency`; then there are the
+    connections to the pages, and the few files that are open in any case.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * config.probe.max_concurrency + Manners().connections + _OPEN_IN_ANY_CASE
+    if limit != resource.RLIM_INFINITY and limit < wanted:
+        log.warning("few file descriptors", limit=limit, wanted=wanted)

@@ -160,11 +160,16 @@ class Part(Generic[T]):
     apply: Callable[[T], Awaitable[None]]
 
 
+def _untold(_problems: Sequence[Problem]) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
 class Reloader:
     """Loads the configuration again when told or when it has changed, and hands a good one to `apply`.
 
     `requested` is set to ask for a reload soon; any number of requests before it are one. What is `beside`
-    the configuration is loaded along with it.
+    the configuration is loaded along with it. `during` makes a context for each reload out of the list of its
+    problems, which is complete in the end.
     """
 
     def __init__(
@@ -174,22 +179,21 @@ class Reloader:
         apply: Callable[[Config], Awaitable[None]],
         requested: asyncio.Event,
         beside: Sequence[Part[Any]] = (),
+        during: Callable[[Sequence[Problem]], contextlib.AbstractContextManager[None]] = _untold,
     ) -> None:
         self._parts: tuple[Part[Any], ...] = (Part(loader=loader, apply=apply), *beside)
         self._state = state
         self._busy = asyncio.Lock()
         self._requested = requested
+        self._during = during
 
     async def reload(self) -> tuple[Problem, ...]:
         """Load the configuration now; the problems say why it was refused, none that it was taken over."""
         problems: list[Problem] = []
         async with self._busy:
-            for part in self._parts:
-                try:
-                    with part.loader.noted():
-                        await part.apply(await run_aside(part.loader.load))  # a large file takes long to read
-                except ConfigError as error:
-                    problems += error.problems
+            with self._during(problems):
+                for part in self._parts:
+                    problems += await _renew(part)
         return tuple(problems)
 
     async def run(self) -> None:
@@ -210,6 +214,15 @@ class Reloader:
                 return await self._requested.wait()
         except TimeoutError:
             return await run_aside(lambda: any(part.loader.has_changed() for part in self._parts))
+
+
+async def _renew(part: Part[Any]) -> tuple[Problem, ...]:
+    try:
+        with part.loader.noted():
+            await part.apply(await run_aside(part.loader.load))  # a large file takes long to read
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 def _unreadable(error: OSError) -> str:

@@ -1,7 +1,8 @@
 """When to look: one loop per zone, static host and kind of client, kept in step with the configuration.
 
 Owns the loops and their phases, and decides nothing about what a check is. The phase is a hash of
-the name, so checks spread over the interval, and a restart does not move them.
+the name, so checks spread over the interval, and a restart does not move them. Knows which of the loops do
+not get on, and restarts none of them: that takes a bug, and the state of the process is not to be trusted.
 """
 
 import asyncio
@@ -12,18 +13,41 @@ from dataclasses import dataclass
 
 import structlog
 
+from exporter.changelog import ChangeLog
 from exporter.checks import Checker
 from exporter.config import Config
 from exporter.model import Found, ServerSelector
-from exporter.state import Change, State
+from exporter.state import State
 from exporter.subjects import Check, Subject, check_of, check_settings, configure, show, subjects
 
 log = structlog.get_logger(__name__)
+
+_PATIENCE_INTERVALS = 2
+_LEAST_PATIENCE_SECONDS = 30.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Pace:
+    """How a loop gets on: since when its check has been under way, or when the next one is due.
+
+    The time of the event loop. A check ends within an interval, and the next one is due within another.
+    """
+
+    interval_seconds: float
+    due: float
+
+    def has_stalled(self, now: float) -> bool:
+        """Tell whether the next step is so late that only a bug explains it.
+
+        After a pause of the whole machine all loops are late, but each of them moves before anybody asks.
+        """
+        return now - self.due > max(_PATIENCE_INTERVALS * self.interval_seconds, _LEAST_PATIENCE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Loop:
     selectors: tuple[ServerSelector, ...]
+    pace: _Pace
     task: asyncio.Task[None]
 
 
@@ -62,10 +86,22 @@ class Scheduler:
             if subject not in self._loops:
                 name = show(subject)
                 check = check_of(checker, self._state, subject, selectors, note=self._note)
-                task = self._tasks.create_task(
-                    self._run(name, check, settings.interval_seconds), name=f"checks of {name}"
-                )
-                self._loops[subject] = _Loop(selectors=selectors, task=task)
+                now = asyncio.get_running_loop().time()
+                pace = _Pace(interval_seconds=settings.interval_seconds, due=now)
+                task = self._tasks.create_task(self._run(name, check, pace), name=f"checks of {name}")
+                self._loops[subject] = _Loop(selectors=selectors, pace=pace, task=task)
+
+    def stalled(self) -> tuple[str, ...]:
+        """Name what has not been checked for about three intervals, or 30 seconds if that is longer.
+
+        A check has a deadline, so it takes a bug for one to stall, or for its loop to have ended.
+        """
+        now = asyncio.get_running_loop().time()
+        return tuple(
+            show(subject)
+            for subject, loop in self._loops.items()
+            if loop.task.done() or loop.pace.has_stalled(now)
+        )
 
     async def close(self) -> None:
         """Stop every loop and whatever it is waiting for."""
@@ -79,12 +115,15 @@ class Scheduler:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, name: str, check: Check, interval_seconds: float) -> None:
+    async def _run(self, name: str, check: Check, pace: _Pace) -> None:
         loop = asyncio.get_running_loop()
+        interval_seconds = pace.interval_seconds
+        changelog = ChangeLog(name)
         due = loop.time()
         while True:
+            pace.due = loop.time()
             try:
-                _log_changes(await check())
+                changelog.write(await check())
             except Exception:
                 self._state.count_internal_error()
                 log.exception("internal error", check=name)
@@ -93,7 +132,7 @@ class Scheduler:
                 self._state.count_overruns(missed)
                 due += missed * interval_seconds
                 continue
-            due = next_due(loop.time(), name=name, interval_seconds=interval_seconds)
+            pace.due = due = next_due(loop.time(), name=name, interval_seconds=interval_seconds)
             await asyncio.sleep(due - loop.time())
 
 
@@ -105,8 +144,3 @@ def next_due(now: float, *, name: str, interval_seconds: float) -> float:
     if phase_seconds + periods * interval_seconds <= now:  # the division was rounded down
         periods += 1
     return phase_seconds + periods * interval_seconds
-
-
-def _log_changes(changes: list[Change]) -> None:
-    for change in changes:
-        (log.info if change.good else log.warning)(change.event, **change.fields)

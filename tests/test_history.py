@@ -25,6 +25,7 @@ from exporter.history import (
     CheckRecord,
     History,
     Streak,
+    Tally,
     pack,
     unpack,
 )
@@ -125,6 +126,18 @@ def test_failures_are_kept_for_longer(
     records = history.checks(ZONE)
     assert times(records) == sorted(kept, reverse=True)
     assert [record.failed for record in records] == [record.finished_at in failed for record in records]
+
+
+def test_tally(state: State, history: History) -> None:
+    """What failed its last check is counted for as long as it is configured."""
+    configure(state, {ZONE: zone_settings(SERVER), OTHER_ZONE: zone_settings(SERVER)})
+    assert history.tally() == Tally(failing=0, last_check=None)
+    apply(state, history, broken(1), broken(2, OTHER_ZONE))
+    assert history.tally() == Tally(failing=2, last_check=2)
+    apply(state, history, healthy(3))
+    assert history.tally() == Tally(failing=1, last_check=3)
+    configure(state, {ZONE: zone_settings(SERVER)})
+    assert history.tally() == Tally(failing=0, last_check=3)
 
 
 def test_memory_is_bounded(state: State, history: History) -> None:

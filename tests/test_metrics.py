@@ -18,7 +18,7 @@ from exporter.diagnosis import Verdict
 from exporter.metrics import SnapshotCollector, families
 from exporter.model import Host, IgnoredReason, LookupStatus, ProbeFailure, TargetLookup, ZoneCheck
 from exporter.names import show_labels
-from exporter.state import EndpointView, ExporterView, Histogram, ServerView, Snapshot, State
+from exporter.state import EndpointView, ExporterView, Histogram, Rejection, ServerView, Snapshot, State
 from tests.builders import (
     ADDRESS,
     CLIENT,
@@ -96,7 +96,10 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "kms_exporter_checks_overrun_total": ("counter", ()),
     "kms_exporter_records_ignored_total": ("counter", ("dns_zone", "reason")),
     "kms_exporter_internal_errors_total": ("counter", ()),
+    "kms_exporter_http_connections_rejected_total": ("counter", ("reason",)),
     "kms_exporter_event_loop_lag_seconds": ("histogram", ()),
+    "kms_exporter_log_lines_dropped_total": ("counter", ()),
+    "kms_exporter_tasks": ("gauge", ()),
     "kms_exporter_config_last_reload_successful": ("gauge", ()),
     "kms_exporter_config_last_reload_success_timestamp_seconds": ("gauge", ()),
     "kms_exporter_build_info": ("gauge", ("version", "revision", "python")),
@@ -185,7 +188,10 @@ GOLDEN_SNAPSHOT = Snapshot(
         overruns=3,
         last_reload_successful=True,
         last_reload_success=1700000000.0,
+        rejected={Rejection.LIMIT: 5, Rejection.NO_RESOURCES: 0},
         event_loop_lag=Histogram().observe(0.002).observe(60.0),
+        tasks=17,
+        log_lines_dropped=2,
     ),
 )
 GOLDEN_TEXT = """\
@@ -203,6 +209,7 @@ kms_srv_lookup_status{dns_server="192.0.2.53",dns_zone="contoso.test",status="re
 kms_srv_lookup_status{dns_server="192.0.2.53",dns_zone="contoso.test",status="bad_response"} 0.0
 kms_srv_lookup_status{dns_server="192.0.2.53",dns_zone="contoso.test",status="timeout"} 0.0
 kms_srv_lookup_status{dns_server="192.0.2.53",dns_zone="contoso.test",status="unreachable"} 0.0
+kms_srv_lookup_status{dns_server="192.0.2.53",dns_zone="contoso.test",status="local_error"} 0.0
 kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="ok"} 1.0
 kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="nxdomain"} 0.0
 kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="nodata"} 0.0
@@ -211,6 +218,7 @@ kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="re
 kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="bad_response"} 0.0
 kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="timeout"} 0.0
 kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="unreachable"} 0.0
+kms_srv_lookup_status{dns_server="192.0.2.54",dns_zone="contoso.test",status="local_error"} 0.0
 kms_srv_lookup_status{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",status="ok"} 0.0
 kms_srv_lookup_status{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",status="nxdomain"} 0.0
 kms_srv_lookup_status{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",status="nodata"} 0.0
@@ -219,6 +227,7 @@ kms_srv_lookup_status{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",s
 kms_srv_lookup_status{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",status="bad_response"} 0.0
 kms_srv_lookup_status{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",status="timeout"} 1.0
 kms_srv_lookup_status{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",status="unreachable"} 0.0
+kms_srv_lookup_status{dns_server="[2001:db8::53]:5353",dns_zone="contoso.test",status="local_error"} 0.0
 # HELP kms_srv_lookup_seconds Duration of the last SRV lookup that got an answer.
 # TYPE kms_srv_lookup_seconds gauge
 kms_srv_lookup_seconds{dns_server="192.0.2.53",dns_zone="contoso.test"} 0.25
@@ -465,7 +474,7 @@ kms_exporter_check_duration_seconds{dns_zone="contoso.test"} 0.75
 # HELP kms_exporter_static_host_last_check_timestamp_seconds When the last check of the static host was finished, in Unix time.
 # TYPE kms_exporter_static_host_last_check_timestamp_seconds gauge
 kms_exporter_static_host_last_check_timestamp_seconds{port="1688",target="10.1.2.3"} 1.700000001e+09
-# HELP kms_exporter_records_ignored_total Records and addresses left out of results because they were malformed or over a limit.
+# HELP kms_exporter_records_ignored_total Records, endpoints and name servers left out: malformed, over a limit, or not allowed.
 # TYPE kms_exporter_records_ignored_total counter
 kms_exporter_records_ignored_total{dns_zone="contoso.test",reason="malformed"} 1.0
 kms_exporter_records_ignored_total{dns_zone="contoso.test",reason="records_per_zone"} 0.0
@@ -475,6 +484,13 @@ kms_exporter_checks_overrun_total 3.0
 # HELP kms_exporter_internal_errors_total Bugs caught; the log has a traceback of each.
 # TYPE kms_exporter_internal_errors_total counter
 kms_exporter_internal_errors_total 0.0
+# HELP kms_exporter_log_lines_dropped_total Lines of the log that nobody read in time, or that could not be written.
+# TYPE kms_exporter_log_lines_dropped_total counter
+kms_exporter_log_lines_dropped_total 2.0
+# HELP kms_exporter_http_connections_rejected_total Connections to the pages that could not be taken, and tries to take one that failed.
+# TYPE kms_exporter_http_connections_rejected_total counter
+kms_exporter_http_connections_rejected_total{reason="limit"} 5.0
+kms_exporter_http_connections_rejected_total{reason="no_resources"} 0.0
 # HELP kms_exporter_event_loop_lag_seconds How much later than asked for the event loop woke up.
 # TYPE kms_exporter_event_loop_lag_seconds histogram
 kms_exporter_event_loop_lag_seconds_bucket{le="0.001"} 0.0
@@ -493,6 +509,9 @@ kms_exporter_event_loop_lag_seconds_bucket{le="10.0"} 1.0
 kms_exporter_event_loop_lag_seconds_bucket{le="+Inf"} 2.0
 kms_exporter_event_loop_lag_seconds_count 2.0
 kms_exporter_event_loop_lag_seconds_sum 60.002
+# HELP kms_exporter_tasks Tasks on the event loop: checks, lookups, probes and connections under way.
+# TYPE kms_exporter_tasks gauge
+kms_exporter_tasks 17.0
 # HELP kms_exporter_config_last_reload_successful 1 when the configuration was loaded at the last attempt, and that of the web side with it.
 # TYPE kms_exporter_config_last_reload_successful gauge
 kms_exporter_config_last_reload_successful 1.0
@@ -583,8 +602,10 @@ def test_fresh_state() -> None:
         "kms_srv_lookups_total": 0,
         "kms_srv_lookup_failures_total": 0,
         "kms_exporter_checks_overrun_total": 0,
+        "kms_exporter_log_lines_dropped_total": 0,
         "kms_exporter_records_ignored_total": 0,
         "kms_exporter_internal_errors_total": 0,
+        "kms_exporter_http_connections_rejected_total": 0,
         "kms_exporter_event_loop_lag_seconds_count": 0,
         "kms_exporter_event_loop_lag_seconds_sum": 0,
         "kms_exporter_build_info": 1,
@@ -730,11 +751,27 @@ def test_hosts_of_a_zone() -> None:
     two = ServerView(dns_server="192.0.2.54").after(answer(record(priority=9), record(port=1689)))
     zone = zone_view(ZONE, one, two, vanished=frozenset({host("gone.contoso.test")}))
     gone = endpoint_view(probed(endpoint("gone.contoso.test")))
-    snapshot = Snapshot(zones=(zone,), endpoints=(UP, gone))
+    targets = ((SERVER, addresses(TARGET, ADDRESS)),)
+    snapshot = Snapshot(zones=(zone,), targets=targets, endpoints=(UP, gone))
     assert values(snapshot, "kms_zone_hosts") == [3]
     assert values(snapshot, "kms_zone_hosts_up") == [1]
     published = {s.labels["target"]: s.value for s in series(snapshot, "kms_srv_record_published")}
     assert published == {TARGET: 1, "kms2.contoso.test": 1, "gone.contoso.test": 0}
+
+
+def test_hosts_of_a_zone_that_another_zone_names() -> None:
+    """What the server of one zone says of a host that another publishes does not make it up there."""
+    zone = zone_view(ZONE, NEVER.after(answer(record())))
+    liar = zone_view("fabrikam.test", ServerView(dns_server="192.0.2.66").after(answer(record())))
+    elsewhere = endpoint_view(probed(endpoint(address="192.0.2.99")))
+    down = endpoint_view(probed(endpoint(), ProbeFailure.TIMEOUT))
+    snapshot = Snapshot(
+        zones=(zone, liar),
+        targets=((SERVER, addresses(TARGET, ADDRESS)), ("192.0.2.66", addresses(TARGET, "192.0.2.99"))),
+        endpoints=(down, elsewhere),
+    )
+    up = {s.labels["dns_zone"]: s.value for s in series(snapshot, "kms_zone_hosts_up")}
+    assert up == {ZONE: 0, "fabrikam.test": 1}
 
 
 EXPECTED_HOST = frozenset({host()})

@@ -1,11 +1,12 @@
 """Tests of when the configuration is loaded again, and of what happens to a bad one."""
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -353,6 +354,27 @@ def test_reload(state: State, log: Log, content: bytes | OSError, paths: list[st
     assert [problem.path for problem in problems] == paths
     assert applied == zones
     assert exporter_of(state).last_reload_successful is not bool(paths)
+
+
+@pytest.mark.parametrize("content", [GOOD, BAD, OSError(errno.EIO, "Input/output error")])
+def test_what_goes_on_during_a_reload(state: State, log: Log, content: bytes | OSError) -> None:
+    """The context of a reload is left when all is taken over, and knows the same problems as who asked."""
+    seen: list[object] = []
+
+    @contextlib.contextmanager
+    def during(problems: Sequence[Problem]) -> Iterator[None]:
+        seen.append("begun")
+        yield
+        seen.extend(["ended", tuple(problems)])
+
+    async def apply(config: Config) -> None:
+        seen.append("applied")
+
+    loader = Loader(Content(content).source, state)
+    problems = asyncio.run(Reloader(loader, state, apply, asyncio.Event(), during=during).reload())
+    applied = ["applied"] if content is GOOD else []
+    assert bool(problems) is not bool(applied)
+    assert seen == ["begun", *applied, "ended", problems]
 
 
 def test_reloads_do_not_overlap(state: State, log: Log) -> None:

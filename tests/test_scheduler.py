@@ -8,8 +8,10 @@ import collections
 import ipaddress
 import json
 import selectors
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +19,10 @@ import structlog.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.boundaries import Boundaries
 from exporter.checks import CheckSettings
 from exporter.config import Config, parse
+from exporter.health import Health
 from exporter.model import (
     ClientCheck,
     DnsServer,
@@ -38,6 +42,7 @@ from exporter.model import (
     TargetLookup,
     ZoneCheck,
 )
+from exporter.notify import Notifier
 from exporter.scheduler import Scheduler, next_due
 from exporter.state import State
 from exporter.subjects import Subject, check_settings, show
@@ -76,6 +81,10 @@ class JumpingClock(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Tell the time of this loop alone; it begins at 0."""
         return self._clock.now
+
+    def jump(self, seconds: float) -> None:
+        """Let time pass in which nothing of what is due can run."""
+        self._clock.now += seconds
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
@@ -645,6 +654,151 @@ def test_zone_that_returns(checks: Checks) -> None:
     run(scenario())
 
 
+# --- What does not get on
+
+
+@pytest.mark.parametrize(("interval_seconds", "patience_seconds"), [(60, 120), (1, 30)])
+def test_check_that_never_ends(checks: Checks, interval_seconds: int, patience_seconds: int) -> None:
+    """A check that is not done after two intervals, or 30 seconds if that is more, is named as stalled."""
+
+    async def scenario() -> None:
+        hung, sound = ZONES[:2]
+        checks.seconds[hung] = 1e9
+        times = {"interval": f"{interval_seconds}s", "timeout": "500ms"}
+        async with scheduling(configure(hung, sound, **times)) as (scheduler, _):
+            assert scheduler.stalled() == ()
+            await asyncio.sleep(patience_seconds - 0.5)
+            assert scheduler.stalled() == ()
+            await asyncio.sleep(1)
+            assert scheduler.stalled() == (hung,)
+            await scheduler.reconcile(configure(sound, **times))
+            assert scheduler.stalled() == ()
+
+    run(scenario())
+
+
+def test_what_gets_on_does_not_stall(checks: Checks) -> None:
+    """Neither the wait for the next check, nor one as long as an interval, nor one that fails is a stall."""
+
+    async def scenario() -> None:
+        slow, broken, usual = ZONES[:3]
+        checks.seconds[slow] = INTERVAL_SECONDS
+        checks.broken.add(broken)
+        async with scheduling(configure(slow, broken, usual, hosts=["kms-dr.test"])) as (scheduler, _):
+            for _ in range(100):
+                await asyncio.sleep(INTERVAL_SECONDS / 7)
+                assert scheduler.stalled() == ()
+
+    with structlog.testing.capture_logs():
+        run(scenario())
+
+
+def test_new_loop_has_not_stalled(checks: Checks) -> None:
+    """What a reload adds has as much time for its first check as everything had."""
+
+    async def scenario() -> None:
+        old, new = ZONES[:2]
+        checks.seconds = dict.fromkeys((old, new), 1e9)
+        async with scheduling(configure(old)) as (scheduler, _):
+            await asyncio.sleep(2 * INTERVAL_SECONDS)
+            await scheduler.reconcile(configure(old, new))
+            await asyncio.sleep(INTERVAL_SECONDS)
+            assert scheduler.stalled() == (old,)
+            await asyncio.sleep(INTERVAL_SECONDS + 1)
+            assert scheduler.stalled() == (old, new)
+
+    run(scenario())
+
+
+def test_loop_that_has_ended(checks: Checks) -> None:
+    """A loop that is gone has stalled, at once and whatever it was about to do."""
+
+    async def scenario() -> None:
+        async with scheduling(configure(*ZONES, clients=[BRANCH], hosts=["kms-dr.test"])) as (scheduler, _):
+            await asyncio.sleep(1)
+            for name in (ZONES[3], "client branch", HOST_NAME):
+                loop_tasks()[name].cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert set(scheduler.stalled()) == {ZONES[3], "client branch", HOST_NAME}
+
+    run(scenario())
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """Listen where a service manager would; its address is that of the socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        yield manager
+
+
+@asynccontextmanager
+async def watching(scheduler: Scheduler, manager: socket.socket) -> AsyncIterator[None]:
+    """Let the manager hear of the scheduler's progress, by a watchdog that waits for an interval."""
+    notifier = Notifier(manager.getsockname(), watchdog_seconds=INTERVAL_SECONDS)
+    health = Health(
+        notifier, stalled=scheduler.stalled, describe=lambda: "", count_internal_error=lambda: None
+    )
+    looking = asyncio.create_task(health.run(), name="health")
+    yield
+    looking.cancel()
+    notifier.close()
+
+
+def beats(manager: socket.socket) -> set[bool]:
+    """Take what the manager has been told: whether it was of progress."""
+    found = set()
+    while True:
+        try:
+            found.add("WATCHDOG=1" in manager.recv(4096).decode().splitlines())
+        except BlockingIOError:
+            return found
+
+
+def test_watchdog_and_checks(checks: Checks, manager: socket.socket) -> None:
+    """The watchdog is fed for as long as all checks end, and no longer."""
+
+    async def scenario() -> None:
+        hung, sound = ZONES[:2]
+        async with (
+            scheduling(configure(hung, sound)) as (scheduler, _),
+            watching(scheduler, manager),
+        ):
+            seen = []
+            for number in range(12):
+                checks.seconds[hung] = 0.1 if number < 4 else 1e9  # its check in the fifth interval hangs
+                await asyncio.sleep(INTERVAL_SECONDS)
+                seen.append(beats(manager))
+            assert seen[:6] == [{True}] * 6
+            assert seen[8:] == [{False}] * 4
+
+    with structlog.testing.capture_logs() as logs:
+        run(scenario())
+    stalled = [line for line in logs if line["event"].startswith("checks ")]
+    assert [(line["event"], line["checks"]) for line in stalled] == [("checks stalled", ZONES[0])]
+
+
+def test_pause_of_the_machine(checks: Checks, manager: socket.socket) -> None:
+    """After a pause in which nothing could run, checks go on before anybody takes them for stalled."""
+
+    async def scenario() -> None:
+        async with scheduling(configure(*ZONES)) as (scheduler, _), watching(scheduler, manager):
+            clock = asyncio.get_running_loop()
+            assert isinstance(clock, JumpingClock)
+            for _ in range(20):
+                await asyncio.sleep(INTERVAL_SECONDS * 0.377)  # never at the moment in which anybody looks
+                clock.jump(100 * INTERVAL_SECONDS)
+                assert set(scheduler.stalled()) == set(ZONES)
+                await asyncio.sleep(1)
+                assert scheduler.stalled() == ()
+                assert beats(manager) == {True}
+
+    with structlog.testing.capture_logs() as logs:
+        run(scenario())
+    assert "checks stalled" not in {line["event"] for line in logs}
+
+
 # --- What a check is told
 
 
@@ -661,7 +815,8 @@ probe:
   max_concurrency: 9
   networks: [127.0.0.0/8]
   ports: [1688, 1689]
-limits: {records_per_zone: 5, addresses_per_target: 6}
+  nat64_prefixes: ["2001:db8:64::/96"]
+limits: {records_per_zone: 5, addresses_per_target: 6, probes_per_check: 7}
 zones: [{name: contoso.test}]
 """
     assert check_settings(parse(text.encode())) == CheckSettings(
@@ -671,10 +826,14 @@ zones: [{name: contoso.test}]
         source_addresses={Family.IPV4: "192.0.2.7", Family.IPV6: "2001:db8::7"},
         address_families=(Family.IPV6,),
         max_concurrency=9,
-        networks=(ipaddress.IPv4Network("127.0.0.0/8"),),
-        ports=(1688, 1689),
+        boundaries=Boundaries(
+            networks=(ipaddress.IPv4Network("127.0.0.0/8"),),
+            ports=(1688, 1689),
+            nat64_prefixes=(ipaddress.IPv6Network("2001:db8:64::/96"),),
+        ),
         records_per_zone=5,
         addresses_per_target=6,
+        probes_per_check=7,
         rpc_bind=False,
     )
     assert check_settings(parse(b"zones: [{name: contoso.test}]")).rpc_bind

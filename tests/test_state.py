@@ -20,6 +20,7 @@ from exporter.model import (
     LookupStatus,
     Memory,
     ProbeFailure,
+    ProbeResult,
     Query,
     Record,
     Search,
@@ -46,6 +47,7 @@ from tests.builders import (
     ADDRESS,
     CLIENT,
     FORGET_AFTER_SECONDS,
+    INTERVAL_SECONDS,
     SERVER,
     TARGET,
     ZONE,
@@ -292,14 +294,14 @@ def test_readiness(state: State) -> None:
 
 
 def test_lookups_are_counted(state: State) -> None:
-    """Every lookup counts, those without a usable answer also as failures, all of them by duration."""
+    """Every lookup counts, those without a usable answer also as failures, and those sent by duration."""
     for status in LookupStatus:
         state.apply_zone(zone_check(at_server(SERVER, answer(status=status, duration_seconds=0.002))))
     snapshot = state.snapshot()
     view = server_of(snapshot)
     assert (view.lookups, view.failures) == (len(LookupStatus), len(FAILURES))
     histogram = dict(snapshot.lookup_durations)[SERVER]
-    assert histogram.cumulative()[:2] == ((0.001, 0), (0.0025, len(LookupStatus)))
+    assert histogram.cumulative()[:2] == ((0.001, 0), (0.0025, len(LookupStatus) - 1))
 
 
 def test_lookup_durations_are_those_of_the_server(state: State) -> None:
@@ -327,10 +329,17 @@ def test_ignored_records_are_counted(state: State) -> None:
     servers = [
         ServerCheck(dns_server=label, lookup=lookup, targets=targets) for label in (SERVER, OTHER_SERVER)
     ]
+    probes = [
+        probed(endpoint(address=f"192.0.2.{number}"), ProbeFailure.NOT_ALLOWED, ignored=reason)
+        for number, reason in enumerate([IgnoredReason.PROBES_PER_CHECK] * 2 + [IgnoredReason.NOT_ALLOWED])
+    ]
+    refused = (DnsServer(address="127.0.0.1"), DnsServer(address="127.0.0.2"))
     for _ in range(3):
-        state.apply_zone(zone_check(*servers))
+        state.apply_zone(zone_check(*servers, probes=probes, refused=refused))
     assert zone_of(state.snapshot()).ignored == {
         IgnoredReason.MALFORMED: 12,
+        IgnoredReason.PROBES_PER_CHECK: 6,
+        IgnoredReason.NOT_ALLOWED: 9,
         IgnoredReason.RECORDS_PER_ZONE: 6,
         IgnoredReason.ADDRESSES_PER_TARGET: 24,
         IgnoredReason.VANISHED_PER_ZONE: 0,
@@ -983,6 +992,62 @@ def test_older_result_is_dropped(state: State) -> None:
     assert endpoint_of(state.snapshot(), endpoint()).last == clock_set_back
 
 
+CUT = IgnoredReason.PROBES_PER_CHECK
+
+
+def cut(at: float) -> ProbeResult:
+    """Build the result of the usual endpoint, of which a check had one too many."""
+    return probed(endpoint(), ProbeFailure.NOT_ALLOWED, at=at, ignored=CUT)
+
+
+def test_endpoint_that_one_check_left_out(state: State) -> None:
+    """What one zone has too many of goes on as another sees it, and only without that is not known."""
+    configure(state, {ZONE: zone_settings(), "other.test": zone_settings()})
+    state.apply_zone(zone_check(published(), zone="other.test", at=10.0))
+
+    def last() -> ProbeFailure | None:
+        [view] = state.snapshot().endpoints
+        return view.last.failure
+
+    for at in (11.0, 10.0 + 2 * INTERVAL_SECONDS):
+        state.apply_zone(zone_check(published(), probes=[cut(at)]))
+        assert last() is None
+    assert state.snapshot().hosts_up() == {host(): True}
+    for at in (11.0 + 2 * INTERVAL_SECONDS, 12.0 + 2 * INTERVAL_SECONDS):
+        state.apply_zone(zone_check(published(), probes=[cut(at)]))
+        assert last() is ProbeFailure.NOT_ALLOWED
+    assert state.snapshot().hosts_up() == {}
+    state.apply_zone(zone_check(published(), zone="other.test", at=13.0 + 2 * INTERVAL_SECONDS))
+    assert last() is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "up"), [(CUT, {}), (IgnoredReason.NOT_ALLOWED, {host(): False})], ids=["cut", "not allowed"]
+)
+def test_host_of_which_an_address_was_left_out(
+    state: State, reason: IgnoredReason, up: dict[Host, bool]
+) -> None:
+    """A host is not said to be down while an address of it was one too many; it is up by any other."""
+    server = at_server(SERVER, answer(record()), {TARGET: (ADDRESS, OTHER_ADDRESS)})
+    left_out = probed(endpoint(), ProbeFailure.NOT_ALLOWED, ignored=reason)
+    other = endpoint(address=OTHER_ADDRESS)
+    state.apply_zone(zone_check(server, probes=[left_out, probed(other, ProbeFailure.TIMEOUT)]))
+    assert state.snapshot().hosts_up() == up
+    state.apply_zone(zone_check(server, probes=[probed(other, at=2.0)]))
+    assert state.snapshot().hosts_up() == {host(): True}
+
+
+@pytest.mark.parametrize("reason", [CUT, IgnoredReason.NOT_ALLOWED])
+def test_memory_without_what_was_left_out(state: State, reason: IgnoredReason) -> None:
+    """What was not probed is not known, so that it does not go before what is new."""
+    server = at_server(SERVER, answer(record()), {TARGET: (ADDRESS, OTHER_ADDRESS)})
+    left_out = probed(endpoint(), ProbeFailure.NOT_ALLOWED, ignored=reason)
+    state.apply_zone(zone_check(server, probes=[left_out, probed(endpoint(address=OTHER_ADDRESS))]))
+    memory = state.memory_of_zone(ZONE)
+    assert memory.endpoints == (endpoint(address=OTHER_ADDRESS),)
+    assert memory.addresses == {(SERVER, TARGET): (ADDRESS, OTHER_ADDRESS)}
+
+
 def test_endpoint_counters(state: State) -> None:
     """An endpoint counts probes, failures and SYNs sent again, and keeps the time of the last success."""
     for result in [
@@ -1127,17 +1192,21 @@ def test_changes_of_a_static_host(state: State) -> None:
 
 
 def test_exporter_counters(state: State) -> None:
-    """Overruns, bugs and lag of the event loop add up."""
+    """Overruns, bugs and lag of the event loop add up; of the tasks the last count shows."""
     assert state.snapshot().exporter.last_reload_successful is None
+    assert state.snapshot().exporter.tasks is None
     state.count_overruns(0)
     state.count_overruns(2)
     state.count_overruns(1)
     state.count_internal_error()
     state.observe_lag(0.3)
     state.observe_lag(0.0)
+    state.observe_tasks(9)
+    state.observe_tasks(7)
     exporter = state.snapshot().exporter
     assert (exporter.overruns, exporter.internal_errors) == (3, 1)
     assert (sum(exporter.event_loop_lag.counts), exporter.event_loop_lag.sum) == (2, 0.3)
+    assert exporter.tasks == 7
 
 
 def test_reloads(state: State) -> None:

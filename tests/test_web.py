@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from exporter.build import BuildInfo
+from exporter.health import Stalled
 from exporter.model import Host, TargetLookup
 from exporter.state import Snapshot
 from exporter.web import Backend, Paths, make_application
@@ -41,6 +42,7 @@ def backend(
     count_internal_error: Callable[[], None] = lambda: None,
     build: BuildInfo = BUILD,
     paths: Paths | None = None,
+    stalled: Stalled = tuple,
 ) -> Backend:
     """Build what the pages need from the rest of the process."""
     return Backend(
@@ -50,6 +52,7 @@ def backend(
         count_internal_error=count_internal_error,
         build=build,
         paths=paths or Paths(),
+        stalled=stalled,
     )
 
 
@@ -140,6 +143,22 @@ def test_readiness() -> None:
         assert (await client.get("/-/ready")).status == HTTPStatus.OK
 
     visit(look, backend(is_ready=lambda: ready))
+
+
+def test_what_has_stalled_is_not_healthy() -> None:
+    """While checks do not get on the exporter names a few of them, and is not healthy."""
+    stalled = tuple(f"zone{number}.test" for number in range(1000))
+
+    async def look(client: Client) -> None:
+        nonlocal stalled
+        answer = await client.get("/-/healthy")
+        assert answer.status == HTTPStatus.SERVICE_UNAVAILABLE
+        named = "zone0.test, zone1.test, zone2.test, zone3.test, zone4.test"
+        assert await answer.text() == f"Checks have stalled: {named} and 995 more\n"
+        stalled = ()
+        assert (await client.get("/-/healthy")).status == HTTPStatus.OK
+
+    visit(look, backend(stalled=lambda: stalled))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.diagnosis import Verdict
 from exporter.history import Streak
-from exporter.model import Host, LookupStatus, ProbeFailure
+from exporter.model import Host, IgnoredReason, LookupStatus, ProbeFailure
 from exporter.report import make_report
 from exporter.state import ServerView, Snapshot, ZoneView
 from exporter.web.pages.cards import Cards, make_cards
@@ -424,6 +424,14 @@ def test_records_of_the_last_usable_answer() -> None:
         for view in (failing, portless, at(A, record()))
     ]
     assert notes == [["by the last usable answer"], ["port 0 leads nowhere"], []]
+
+
+def test_endpoint_that_was_one_too_many() -> None:
+    """An endpoint that no check had room for is not said to have failed, but which limit it was."""
+    cut = probed(endpoint(), ProbeFailure.NOT_ALLOWED, ignored=IgnoredReason.PROBES_PER_CHECK)
+    seen = snapshot(GOOD, endpoints=(endpoint_view(cut),))
+    note = detail_of(seen).endpoints[0].note
+    assert (note.tone, note.text) == (Tone.UNKNOWN, "not probed: limits.probes_per_check")
 
 
 def test_endpoints() -> None:

@@ -116,5 +116,9 @@ def _hosts(snapshot: Snapshot, *, note: str) -> Iterator[Metric]:
         "kms_zone_hosts_up",
         "Those of kms_zone_hosts that are up.",
         ZONE,
-        (((zone,), sum(up.get(host, False) for host in hosts)) for zone, hosts in published.items()),
+        (
+            ((zone.zone,), sum(host in reached for host in published[zone.zone]))
+            for zone, reached in snapshot.hosts_up_by_zone()
+            if zone.zone in published
+        ),
     )

@@ -42,7 +42,7 @@ def check_families(snapshot: Snapshot) -> Iterator[Metric]:
     )
     yield counter(
         "kms_exporter_records_ignored_total",
-        "Records and addresses left out of results because they were malformed or over a limit.",
+        "Records, endpoints and name servers left out: malformed, over a limit, or not allowed.",
         (*ZONE, "reason"),
         (
             ((zone.zone, reason.value), count)
@@ -65,11 +65,29 @@ def _exporter(view: ExporterView, build: BuildInfo) -> Iterator[Metric]:
         (),
         [((), view.internal_errors)],
     )
+    yield counter(
+        "kms_exporter_log_lines_dropped_total",
+        "Lines of the log that nobody read in time, or that could not be written.",
+        (),
+        [((), view.log_lines_dropped)],
+    )
+    yield counter(
+        "kms_exporter_http_connections_rejected_total",
+        "Connections to the pages that could not be taken, and tries to take one that failed.",
+        ("reason",),
+        [((reason.value,), count) for reason, count in view.rejected.items()],
+    )
     yield histogram(
         "kms_exporter_event_loop_lag_seconds",
         "How much later than asked for the event loop woke up.",
         (),
         [((), view.event_loop_lag)],
+    )
+    yield gauge(
+        "kms_exporter_tasks",
+        "Tasks on the event loop: checks, lookups, probes and connections under way.",
+        (),
+        [((), view.tasks)] if view.tasks is not None else [],
     )
     yield gauge(
         "kms_exporter_config_last_reload_successful",

@@ -26,6 +26,7 @@ from exporter.state.views import (
     ClientView,
     EndpointView,
     ExporterView,
+    Rejection,
     ServerView,
     Snapshot,
     StaticHostView,
@@ -40,6 +41,7 @@ __all__ = [
     "EndpointView",
     "ExporterView",
     "Histogram",
+    "Rejection",
     "ServerView",
     "Snapshot",
     "State",
@@ -65,10 +67,19 @@ class _StaticHost:
 
 
 class State:
-    """Results of checks, kept for as long as they are of any use."""
+    """Results of checks, kept for as long as they are of any use.
 
-    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    `log_lines_dropped` tells how many lines the log has lost so far.
+    """
+
+    def __init__(
+        self,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        log_lines_dropped: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._monotonic = monotonic
+        self._log_lines_dropped = log_lines_dropped
         self._interval_seconds = 0.0
         self._rpc_bind = True
         self._zone_names: tuple[str, ...] = ()
@@ -149,7 +160,7 @@ class State:
             now=self._monotonic(),
             fresh=self._interval_seconds,
         )
-        changes += self._holdings.apply_probes(check.probes)
+        changes += self._holdings.apply_probes(check.probes, fresh=self._interval_seconds)
         static.groups = check.groups
         static.last_check = check.finished_at
         return changes
@@ -173,7 +184,7 @@ class State:
             static_hosts=tuple(self._static_host_view(host) for host in self._static_hosts),
             rpc_bind=self._rpc_bind,
             lookup_durations=tuple(self._zones.lookup_durations.items()),
-            exporter=self.exporter,
+            exporter=replace(self.exporter, log_lines_dropped=self._log_lines_dropped()),
         )
 
     def snapshot_of(self, found: Found) -> Snapshot:
@@ -206,9 +217,18 @@ class State:
         """Count a bug that was caught."""
         self.exporter = replace(self.exporter, internal_errors=self.exporter.internal_errors + 1)
 
+    def count_rejected(self, reason: Rejection) -> None:
+        """Count a connection to the pages that could not be taken."""
+        rejected = {**self.exporter.rejected, reason: self.exporter.rejected[reason] + 1}
+        self.exporter = replace(self.exporter, rejected=rejected)
+
     def observe_lag(self, seconds: float) -> None:
         """Take note of how late the event loop was."""
         self.exporter = replace(self.exporter, event_loop_lag=self.exporter.event_loop_lag.observe(seconds))
+
+    def observe_tasks(self, count: int) -> None:
+        """Take note of how many tasks there are on the event loop."""
+        self.exporter = replace(self.exporter, tasks=count)
 
     def record_reload(self, *, successful: bool, at: float) -> None:
         """Take note of an attempt to load the configuration, at a Unix time."""

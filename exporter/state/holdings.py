@@ -12,6 +12,7 @@ from exporter.model import (
     NOT_AVAILABLE,
     Endpoint,
     Host,
+    IgnoredReason,
     Memory,
     ProbeResult,
     TargetLookup,
@@ -86,12 +87,16 @@ class Holdings:
                     self._asked[key] = (owner, now)
         return changes
 
-    def apply_probes(self, results: Iterable[ProbeResult]) -> list[Change]:
-        """Count results; one that several zones share, or an older one, counts once."""
+    def apply_probes(self, results: Iterable[ProbeResult], *, fresh: float) -> list[Change]:
+        """Count results; one that several zones share, or an older one, counts once.
+
+        An endpoint that was one too many for one check does not undo what another found out about it less
+        than two times `fresh` seconds ago.
+        """
         changes: list[Change] = []
         for result in results:
             before = self._endpoints.get(result.endpoint)
-            stale = before is not None and before.last.finished_monotonic >= result.finished_monotonic
+            stale = before is not None and not _is_news(result, before.last, patience=2 * fresh)
             if result.endpoint in self._endpoints and not stale:
                 after = count_probe(before, result)
                 changes += endpoint_changes(before, after)
@@ -99,15 +104,19 @@ class Holdings:
         return changes
 
     def memory(self, owners: Iterable[Hashable]) -> Memory:
-        """Recall the addresses and endpoints that owners hold."""
+        """Recall the addresses and endpoints that owners hold, of the latter not those that were left out."""
         addresses: dict[tuple[str, str], tuple[str, ...]] = {}
         endpoints: set[Endpoint] = set()
         for owner in owners:
-            endpoints |= self._endpoints.held_by(owner)
+            endpoints.update(filter(self._is_probed, self._endpoints.held_by(owner)))
             for key in self._targets.held_by(owner):
                 if lookup := self._targets.get(key):
                     addresses[key] = lookup.probed
         return Memory(addresses=addresses, endpoints=tuple(sorted(endpoints)))
+
+    def _is_probed(self, endpoint: Endpoint) -> bool:
+        view = self._endpoints.get(endpoint)
+        return view is None or view.last.ignored is None
 
     def _tables(self) -> tuple[HeldTable[Any, Any], ...]:
         return self._hosts, self._targets, self._asked, self._endpoints
@@ -137,3 +146,10 @@ class Holdings:
     def endpoints(self) -> tuple[EndpointView, ...]:
         """List the endpoints that have been probed."""
         return tuple(self._endpoints.values())
+
+
+def _is_news(result: ProbeResult, before: ProbeResult, *, patience: float) -> bool:
+    """Tell whether a result takes the place of the one before, seconds counted by the monotonic clock."""
+    age_seconds = result.finished_monotonic - before.finished_monotonic
+    cut = result.ignored is IgnoredReason.PROBES_PER_CHECK and before.ignored is not result.ignored
+    return age_seconds > (patience if cut else 0)

@@ -3,9 +3,10 @@
 A snapshot can be rendered in another thread while checks go on. Times are Unix time, in seconds.
 """
 
+import enum
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from exporter.model import (
@@ -142,6 +143,13 @@ def count_probe(before: EndpointView | None, result: ProbeResult) -> EndpointVie
     )
 
 
+class Rejection(enum.StrEnum):
+    """Why a connection to the pages could not be taken: there are too many, or the machine has no room."""
+
+    LIMIT = "limit"
+    NO_RESOURCES = "no_resources"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExporterView:
     """The exporter's own health."""
@@ -151,6 +159,9 @@ class ExporterView:
     last_reload_successful: bool | None = None
     last_reload_success: float | None = None
     event_loop_lag: Histogram = field(default_factory=Histogram)
+    tasks: int | None = None
+    rejected: Mapping[Rejection, int] = field(default_factory=lambda: dict.fromkeys(Rejection, 0))
+    log_lines_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,11 +182,34 @@ class Snapshot:
     lookup_durations: tuple[tuple[str, Histogram], ...] = ()
     exporter: ExporterView = field(default_factory=ExporterView)
 
+    def hosts_up_by_zone(self) -> Iterator[tuple[ZoneView, frozenset[Host]]]:
+        """Tell of each zone which hosts are up at an address that its own DNS servers give.
+
+        What the servers of another zone say of a name is nothing to it: they may lie.
+        """
+        up: dict[str, set[Endpoint]] = {}
+        for view in self.endpoints:
+            if view.last.up:
+                up.setdefault(view.endpoint.target, set()).add(view.endpoint)
+        at_server: dict[str, set[Host]] = {}
+        for dns_server, lookup in self.targets:
+            at_server.setdefault(dns_server, set()).update(
+                each.host for each in up.get(lookup.target, ()) if each.address in lookup.probed
+            )
+        for zone in self.zones:
+            yield zone, frozenset().union(*(at_server.get(each.dns_server, ()) for each in zone.servers))
+
     def hosts_up(self) -> Mapping[Host, bool]:
-        """Tell of each host with a result whether an endpoint of it is up; one without an address is not."""
+        """Tell of each host with a result whether an endpoint of it is up; one without an address is not.
+
+        Nobody knows of a host of which an endpoint was one too many to be probed, unless another is up.
+        """
         up: dict[Host, bool] = {}
         for view in self.endpoints:
             up[view.endpoint.host] = up.get(view.endpoint.host, False) or view.last.up
+        for view in self.endpoints:
+            if view.last.ignored is IgnoredReason.PROBES_PER_CHECK and up.get(view.endpoint.host) is False:
+                del up[view.endpoint.host]
         with_address = {lookup.target for _, lookup in self.targets if lookup.probed}
         without = {lookup.target for _, lookup in self.targets} - with_address
         return {host: False for host in self.hosts if host.target in without} | up

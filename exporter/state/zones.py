@@ -14,6 +14,7 @@ from exporter.model import (
     Groups,
     Host,
     IgnoredReason,
+    LookupStatus,
     Memory,
     TargetLookup,
     ZoneCheck,
@@ -156,7 +157,9 @@ class Zones:
         self._note_vanished(zone, before, Missed(monotonic=now, at=check.finished_at))
         self._hold_seen(key, zone)
         changes += self._holdings.apply_targets(key, zone.targets.items(), now=now, fresh=fresh_seconds)
-        changes += self._holdings.apply_probes(check.probes)
+        changes += self._holdings.apply_probes(check.probes, fresh=fresh_seconds)
+        zone.ignored.update(probe.ignored for probe in check.probes if probe.ignored)
+        zone.ignored[IgnoredReason.NOT_ALLOWED] += len(check.refused)
         zone.groups = check.groups
         zone.last_check = check.finished_at
         zone.check_duration_seconds = check.duration_seconds
@@ -191,7 +194,7 @@ class Zones:
             views[server.dns_server] = new
             zone.ignored.update(server.lookup.ignored)
             zone.ignored[IgnoredReason.ADDRESSES_PER_TARGET] += sum(t.ignored for t in server.targets)
-            if server.asked:
+            if server.asked and server.lookup.status is not LookupStatus.LOCAL_ERROR:
                 histogram = self.lookup_durations.get(server.dns_server) or Histogram()
                 self.lookup_durations[server.dns_server] = histogram.observe(server.lookup.duration_seconds)
         zone.keep_servers(views)

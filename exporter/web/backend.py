@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from exporter.build import BuildInfo
 from exporter.config import Config
+from exporter.health import Stalled
 from exporter.history import History
 from exporter.ondemand import OnDemand
 from exporter.state import Snapshot, State
@@ -16,7 +17,7 @@ class Backend:
     """What the pages need from the rest of the process.
 
     `reload` gives the problems of a configuration that was refused, none when it was taken over; `config` is
-    the one that is running.
+    the one that is running. `stalled` names the checks that do not get on.
     """
 
     snapshot: Callable[[], Snapshot]
@@ -28,3 +29,4 @@ class Backend:
     history: History = field(default_factory=lambda: History(State()))
     config: Callable[[], Config] = Config
     ondemand: OnDemand = field(default_factory=OnDemand)
+    stalled: Stalled = tuple

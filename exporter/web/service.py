@@ -7,6 +7,7 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from exporter.config import Config, dump
+from exporter.health import name_some
 from exporter.web.backend import Backend
 from exporter.web.exposition import Page
 from exporter.web.rendering import SharedPages, pack, wants_gzip
@@ -32,6 +33,11 @@ class ServicePages:
         ]
 
     async def _healthy(self, _request: web.Request) -> web.Response:
+        """Say what the watchdog of a service manager hears, to whoever restarts processes without one."""
+        if stalled := self._backend.stalled():
+            return web.Response(
+                status=HTTPStatus.SERVICE_UNAVAILABLE, text=f"Checks have stalled: {name_some(stalled)}\n"
+            )
         return web.Response(text="kms-exporter is healthy.\n")
 
     async def _ready(self, _request: web.Request) -> web.Response:

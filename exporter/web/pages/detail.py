@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.diagnosis import HostSight, Mark, NextStep, Rung, StaticDiagnosis
-from exporter.model import NOT_AVAILABLE, Endpoint, Host, Record, host_port
+from exporter.model import NOT_AVAILABLE, Endpoint, Host, IgnoredReason, Record, host_port
 from exporter.report.words import MARK_SYMBOLS, show_chances, show_error
 from exporter.state import EndpointView, ZoneView
 from exporter.trace import show_milliseconds
@@ -255,4 +255,6 @@ def _outcome(view: EndpointView | None) -> Note:
         return Note(tone=Tone.UNCHECKED, text="not probed yet")
     if view.last.failure is None:
         return Note(tone=Tone.OK, text="up")
+    if view.last.ignored is IgnoredReason.PROBES_PER_CHECK:
+        return Note(tone=Tone.UNKNOWN, text=f"not probed: limits.{view.last.ignored}")
     return Note(tone=Tone.FAILED, text=view.last.failure.value)
