@@ -65,6 +65,14 @@ def need(*programs: str) -> None:
         _lacking(f"not installed: {', '.join(missing)}")
 
 
+def need_file(what: str, directory: Path, pattern: str) -> Path:
+    """Find a file of the machine; without it skip the test, or on CI fail it."""
+    found = sorted(directory.glob(pattern))
+    if not found:
+        _lacking(f"not installed: {what}")
+    return found[0]
+
+
 def need_axe() -> Path:
     """Find axe-core, which `make` takes from npm; without it skip the test, or on CI fail it."""
     script = ROOT / ".venv/npm/node_modules/axe-core/axe.min.js"
@@ -268,6 +276,10 @@ class Process:
         if self._process.stdout is not None:
             self._process.stdout.close()
 
+    def restart(self) -> None:
+        """Start it again after it has ended, with the same command and what it kept."""
+        self._start()
+
     def wait_until(self, look: Callable[[], T | None], what: str) -> T:
         """Look until there is something to see, or the process has ended."""
 
@@ -398,10 +410,6 @@ controls {{ }};""",
     def server(self) -> str:
         """The server as configuration and label `dns_server` have it."""
         return f"{self.address}:{self.port}"
-
-    def restart(self) -> None:
-        """Start it again on the same port, with the zones as they were."""
-        self._start()
 
     def update(self, zone: str, *lines: str) -> None:
         """Change a zone by dynamic update; a line is `add NAME TTL TYPE DATA` or `delete NAME TYPE DATA`."""
@@ -864,6 +872,7 @@ class Prometheus(Server):
         *,
         rules: Path | None = None,
         config_file: Path | None = None,
+        arguments: Sequence[str] = (),
         port: int | None = None,
         namespace: Namespace | None = None,
     ) -> None:
@@ -879,6 +888,7 @@ class Prometheus(Server):
             f"--storage.tsdb.path={directory / 'data'}",
             "--web.listen-address={}:{}".format(*web),
             "--log.level=warn",
+            *arguments,
         ]
         super().__init__(command, web, namespace=namespace)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.discovery import ResolvConf, parse_resolv_conf
 from exporter.discovery.system import read_resolv_conf
-from exporter.model import DnsServer
+from exporter.model import DnsServer, LookupStatus
 from exporter.names import parse_name
 
 HOSTNAME = "exporter"
@@ -121,10 +121,25 @@ def test_file_that_is_no_utf8(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["missing", "directory", "missing/resolv.conf", "loop"])
-def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """A file that cannot be read holds nothing, and the suffix of the host name stands in."""
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("missing", "unreachable"),
+        ("missing/resolv.conf", "unreachable"),
+        ("directory", "local_error"),
+        ("loop", "local_error"),
+    ],
+)
+def test_file_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, missing: str
+) -> None:
+    """A file that cannot be read holds nothing, and the suffix of the host name stands in.
+
+    Where there is a file, this is no finding about the DNS servers of this machine.
+    """
     (tmp_path / "directory").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     monkeypatch.setattr("socket.gethostname", lambda: "exporter.contoso.com")
-    assert read_resolv_conf(tmp_path / name) == ResolvConf(search=("contoso.com",))
+    assert read_resolv_conf(tmp_path / name) == ResolvConf(
+        search=("contoso.com",), missing=LookupStatus(missing)
+    )

@@ -1,8 +1,10 @@
 """Tests of long work in a thread."""
 
+import _thread
 import asyncio
 import gc
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -33,13 +35,36 @@ def test_error() -> None:
         asyncio.run(run_aside(lambda: 1 // 0))
 
 
+def refuse(_run: object, _arguments: object) -> int:
+    """Start no thread, as when there are too many."""
+    raise RuntimeError("can't start new thread")
+
+
+def lose(_run: object, _arguments: object) -> int:
+    """Start a thread that never begins, as when there is no memory for it."""
+    return 0
+
+
+@pytest.mark.parametrize("start", [refuse, lose])
+def test_no_more_threads(monkeypatch: pytest.MonkeyPatch, start: Callable[[object, object], int]) -> None:
+    """Where no thread can be had, the work is done all the same, by the event loop's own."""
+
+    async def scenario() -> int:
+        with monkeypatch.context() as patched:
+            patched.setattr(_thread, "start_new_thread", start)
+            return await run_aside(threading.get_ident, start_seconds=0.01)
+
+    assert asyncio.run(scenario()) == threading.get_ident()
+
+
 def test_stop_does_not_wait() -> None:
     """The end of the event loop does not wait for the work, whose late result or error troubles nobody."""
-    may_end = threading.Event()
-    threads = set(threading.enumerate())
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
+        begun.set()
         may_end.wait(30)
+        ended.set()
         raise RuntimeError("too late for anybody to hear")
 
     async def scenario() -> None:
@@ -48,8 +73,8 @@ def test_stop_does_not_wait() -> None:
         waiting.cancel()
 
     asyncio.run(scenario())
-    (left,) = set(threading.enumerate()) - threads
-    assert left.daemon
+    assert begun.wait(30)
+    assert not ended.is_set()
     may_end.set()
-    left.join()
+    assert ended.wait(30)
     gc.collect()
