@@ -50,11 +50,11 @@ stack: .venv/.runtime ## demo, Prometheus with the rules, and Alertmanager, with
 # The coverage threshold is for the whole suite, so ARGS, which mostly selects a part of it, lifts it.
 # Files are begun in the order that tests/conftest.py says: the longest first.
 .PHONY: test
-test: .venv/.dev debian-packages .venv/.npm ## all tests with coverage; ARGS for pytest, e.g. ARGS='-k dns', or '-n 0 --pdb'
+test: .venv/.dev .venv/.supply debian-packages .venv/.npm ## all tests with coverage; ARGS for pytest, e.g. ARGS='-k dns', or '-n 0 --pdb'
 	@.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(if $(ARGS),--cov-fail-under=0) $(ARGS)
 
 .PHONY: lint
-lint: .venv/.dev ## every static check; reports all, fails in the end
+lint: .venv/.dev .venv/.supply ## every static check, and the audit; reports all, fails in the end
 	@failed=()
 	check() {
 	    echo "==> $$*"
@@ -64,6 +64,8 @@ lint: .venv/.dev ## every static check; reports all, fails in the end
 	check ruff format --check
 	check mypy
 	check lint-imports
+	echo "==> audit"
+	.venv/supply/bin/python -m deploy.supply.audit || failed+=(audit) # where it cannot be done, it says so
 	if (( $${#failed[@]} )); then
 	    printf '==> failed: %s\n' "$${failed[@]}"
 	    exit 1
@@ -100,12 +102,21 @@ screenshots: .venv/.dev ## docs/screenshots/*.png, of the embedded lab
 # Dated by the last commit, so that the same commit gives the same bytes.
 .PHONY: wheel
 wheel: .venv/.runtime ## the wheel, into dist/
-	@if [ -z "$${SOURCE_DATE_EPOCH:-}" ] && [ -e .git ]; then
-	    SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct)
-	fi
-	[ -z "$${SOURCE_DATE_EPOCH:-}" ] || export SOURCE_DATE_EPOCH
+	@$(date-of-commit)
 	$(PIP) wheel $(PROJECT) --wheel-dir dist .
 	ls dist/*.whl
+
+.PHONY: sbom
+sbom: .venv/.supply ## the software bill of materials (CycloneDX), into dist/
+	@$(date-of-commit)
+	mkdir -p dist
+	.venv/supply/bin/python -m deploy.supply.sbom dist/kms-exporter.cdx.json
+	ls dist/kms-exporter.cdx.json
+
+# Asks the advisory database OSV; where that cannot be reached, it says so and does not fail.
+.PHONY: audit
+audit: .venv/.supply ## known vulnerabilities of what the locks pin; ARGS for pip-audit
+	@exec .venv/supply/bin/python -m deploy.supply.audit $(ARGS)
 
 # Pins stay as they are unless something asks for another: ARGS='--upgrade' or ARGS='--upgrade-package NAME'.
 # Nothing of this machine's own package sources may get in, neither an address nor a hash.
@@ -159,6 +170,13 @@ clean: ## removes what the targets above made, .venv included
 	$(PIP) install --require-hashes -r deploy/requirements-dev.lock
 	touch $@
 
+# Apart from the rest: what these tools need is no part of what they look at, nor may it hold that back.
+.venv/.supply: .venv/.runtime deploy/requirements-supply.lock
+	@echo "Installing the tools of the supply chain into .venv/supply ..." >&2
+	.venv/bin/python -m venv --clear --without-pip .venv/supply
+	$(PIP) --python .venv/supply/bin/python install --require-hashes -r deploy/requirements-supply.lock
+	touch $@
+
 # axe-core, which looks for what keeps people from using a page. It is never a reason not to run the other tests.
 .venv/.npm: tests/npm/package.json tests/npm/package-lock.json | .venv/.dev
 	@$(debian-install)
@@ -184,6 +202,14 @@ exporter/REVISION:
 debian-packages:
 	@$(debian-install)
 	debian_install $(DEBIAN_PACKAGES) || echo "Without them, some tests are skipped (with CI=true: fail)." >&2
+
+# The same commit gives the same bytes (https://reproducible-builds.org/specs/source-date-epoch/).
+define date-of-commit
+if [ -z "$${SOURCE_DATE_EPOCH:-}" ] && [ -e .git ]; then
+    SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct)
+fi
+[ -z "$${SOURCE_DATE_EPOCH:-}" ] || export SOURCE_DATE_EPOCH
+endef
 
 # A shell function: installs those of its arguments that are missing, as root or with sudo; where it cannot, it
 # says which they are and returns 1. Where systemd runs, a service that comes along new is masked before it could

@@ -22,7 +22,7 @@ from deploy.kubernetes import generate
 from deploy.stack import receiver
 from deploy.stack.__main__ import DASHBOARDS
 from deploy.stack.parts import ALERTMANAGER_CONFIG, LOOPBACK, PROMETHEUS_CONFIG, ROOT, Part, parts
-from exporter.cli import DEFAULT_LISTEN_ADDRESS
+from exporter.cli.arguments import DEFAULT_LISTEN_ADDRESS
 from tests.services import DEADLINE_SECONDS, RULES, Process, free_port, http_request, need, wait_until, which
 
 COMPOSE = ROOT / "deploy" / "compose" / "compose.yaml"
@@ -65,12 +65,12 @@ def targets(entry: Mapping[str, Any]) -> list[str]:
 def test_manifest_is_current(name: str, tmp_path: Path) -> None:
     """A manifest is what `make manifests` writes, to the byte."""
     subprocess.run([sys.executable, generate.__file__, str(tmp_path)], cwd=tmp_path, check=True)
-    assert (generate.HERE / name).read_bytes() == (tmp_path / name).read_bytes()
+    assert (generate.OPERATOR / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
 def test_prometheus_rule_has_the_rules() -> None:
     """The PrometheusRule has the groups of the rule file, and nothing else."""
-    manifest = read(generate.HERE / "prometheus-rule.yaml")
+    manifest = read(generate.OPERATOR / "prometheus-rule.yaml")
     assert (manifest["apiVersion"], manifest["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
     assert manifest["spec"] == read(RULES)
     assert manifest["spec"]["groups"]
@@ -78,7 +78,7 @@ def test_prometheus_rule_has_the_rules() -> None:
 
 def test_prometheus_rule_fits_the_resource() -> None:
     """Groups and rules have the fields that the operator's PrometheusRule knows, each a text."""
-    groups = read(generate.HERE / "prometheus-rule.yaml")["spec"]["groups"]
+    groups = read(generate.OPERATOR / "prometheus-rule.yaml")["spec"]["groups"]
     assert {key for group in groups for key in group} <= {"name", "interval", "limit", "rules"}
     assert len({group["name"] for group in groups}) == len(groups)
     for rule in (rule for group in groups for rule in group["rules"]):
@@ -92,13 +92,13 @@ def test_prometheus_rule_is_accepted(tmp_path: Path) -> None:
     """Prometheus' own checker takes the rules of the manifest."""
     need("promtool")
     rules = tmp_path / "rules.yml"
-    rules.write_text(yaml.safe_dump(read(generate.HERE / "prometheus-rule.yaml")["spec"]))
+    rules.write_text(yaml.safe_dump(read(generate.OPERATOR / "prometheus-rule.yaml")["spec"]))
     subprocess.run([which("promtool") or "", "check", "rules", str(rules)], check=True)
 
 
 def test_service_monitor_scrapes_as_prometheus_does() -> None:
     """The ServiceMonitor gives the targets the job and the interval that prometheus.yml gives them."""
-    manifest, config = read(generate.HERE / "service-monitor.yaml"), read(PROMETHEUS_CONFIG)
+    manifest, config = read(generate.OPERATOR / "service-monitor.yaml"), read(PROMETHEUS_CONFIG)
     assert (manifest["apiVersion"], manifest["kind"]) == ("monitoring.coreos.com/v1", "ServiceMonitor")
     spec = manifest["spec"]
     assert spec["selector"] == {"matchLabels": {"app.kubernetes.io/name": "kms-exporter"}}

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.samples import Sample
 
 from exporter.config import Config, dump, parse
 from tests.services import (
@@ -26,6 +27,7 @@ from tests.services import (
     Named,
     Peer,
     Prometheus,
+    Samples,
     config,
     need,
     parse_metrics,
@@ -36,7 +38,6 @@ from tests.services import (
 )
 
 FLEET = ROOT / "deploy" / "fleet"
-KUBERNETES = ROOT / "deploy" / "kubernetes"
 AMS, FRA, SIN, SILENT = (f"{site}.contoso.test" for site in ("ams", "fra", "sin", "silent"))
 LABELS = {"team": "workplace", "site": "ams"}
 
@@ -208,6 +209,12 @@ def test_one_check_for_all_who_ask(lab: Lab) -> None:
     assert (len(asked), held.accepted) == (1, 1)
 
 
+def _own(seen: Samples) -> list[Sample]:
+    """List the exporter's own samples, but for what the event loop does from moment to moment."""
+    of_the_loop = ("kms_exporter_event_loop_lag_seconds", "kms_exporter_tasks")
+    return [s for s in seen.samples if s.name.startswith("kms_") and not s.name.startswith(of_the_loop)]
+
+
 def test_schedule_is_not_touched(lab: Lab) -> None:
     """Checks on demand change no counter and no result of the schedule, and take none from it."""
     listener = lab.listener()
@@ -220,8 +227,7 @@ def test_schedule_is_not_touched(lab: Lab) -> None:
         page = parse_metrics(exporter.get(f"/probe?target={AMS}").text)
         assert page.value("kms_srv_records", dns_zone=AMS) == 0
     after = exporter.metrics()
-    own = [s for s in before.samples if s.name.startswith("kms_") and "event_loop_lag" not in s.name]
-    assert own == [s for s in after.samples if s.name.startswith("kms_") and "event_loop_lag" not in s.name]
+    assert _own(before) == _own(after)
     assert after.value("kms_srv_lookups_total", dns_zone=AMS) == 1
     assert sum(query.rdtype == "SRV" for query in named.queries()) == 4
 
@@ -318,41 +324,3 @@ def test_example_spreads_the_zones() -> None:
         any(name.partition(":")[0].endswith(str(suffix)) for suffix in allowed)
         for name in zones_of_the_example()
     )
-
-
-def test_deployment_is_the_fleet() -> None:
-    """The deployment has the fleet's configuration, and what asks it asks for the same zones."""
-    parts = {each["kind"]: each for each in documents(KUBERNETES / "deployment.yaml")}
-    assert parts.keys() == {"ConfigMap", "Deployment", "Service", "PodDisruptionBudget"}
-    [(name, text)] = parts["ConfigMap"]["data"].items()
-    assert parse(text.encode()) == fleet_config()
-    labels = {"app.kubernetes.io/name": "kms-exporter"}
-    assert all(part["metadata"]["labels"] == labels for part in parts.values())
-    spec = parts["Deployment"]["spec"]
-    assert spec["replicas"] > 1
-    assert spec["template"]["metadata"]["labels"] == labels
-    selectors = [spec["selector"], parts["PodDisruptionBudget"]["spec"]["selector"]]
-    assert selectors == [{"matchLabels": labels}] * 2
-    assert parts["Service"]["spec"]["selector"] == labels
-    pod = spec["template"]["spec"]
-    [container] = pod["containers"]
-    [mount] = container["volumeMounts"]
-    assert f"--config.file={mount['mountPath']}/{name}" in container["args"]
-    assert [port["name"] for port in container["ports"]] == ["http"]
-    [service_port] = parts["Service"]["spec"]["ports"]
-    assert (service_port["name"], service_port["targetPort"]) == ("http", "http")
-    assert {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("liveness", "readiness")} == {
-        "/-/healthy",
-        "/-/ready",
-    }
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    [probe] = documents(KUBERNETES / "probe.yaml")
-    assert probe["spec"]["targets"]["staticConfig"]["static"] == zones_of_the_example()
-    host, _, port = probe["spec"]["prober"]["url"].rpartition(":")
-    assert (host.partition(".")[0], int(port)) == (parts["Service"]["metadata"]["name"], service_port["port"])
-    assert (probe["spec"]["prober"]["path"], probe["spec"]["jobName"]) == ("/probe", "kms")

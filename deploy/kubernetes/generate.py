@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 
-HERE = Path(__file__).resolve().parent
-RULES = HERE.parent / "prometheus" / "kms-exporter.rules.yml"
-CONFIG = HERE.parent / "prometheus" / "prometheus.yml"
+OPERATOR = Path(__file__).resolve().parent / "operator"
+DEPLOY = OPERATOR.parent.parent
+RULES = DEPLOY / "prometheus" / "kms-exporter.rules.yml"
+CONFIG = DEPLOY / "prometheus" / "prometheus.yml"
 JOB = "kms"
 _GROUPS = "\ngroups:\n"
 _CARRIED_OVER = {"job_name", "static_configs", "scrape_interval", "scrape_timeout", "metrics_path", "scheme"}
@@ -96,7 +97,7 @@ def _settings(job: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, A
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the manifests."""
     parser = argparse.ArgumentParser(description="Write the manifests for the Prometheus operator.")
-    parser.add_argument("directory", metavar="DIRECTORY", nargs="?", type=Path, default=HERE)
+    parser.add_argument("directory", metavar="DIRECTORY", nargs="?", type=Path, default=OPERATOR)
     directory: Path = parser.parse_args(arguments).directory
     try:
         for name, text in manifests().items():
