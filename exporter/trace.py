@@ -14,11 +14,13 @@ from exporter.model import (
     Family,
     Found,
     HostCheck,
+    IgnoredReason,
     LookupStatus,
     ProbeFailure,
     ProbeResult,
     Query,
     ServerCheck,
+    ServerGroup,
     TargetLookup,
     ZoneCheck,
     family_of,
@@ -74,6 +76,7 @@ def trace_host(check: HostCheck) -> tuple[Step, ...]:
     """List the steps of a static host's check in order of time, as `trace` does."""
     steps = [*_query_steps(check.queries, check.targets.values())]
     start = check.finished_at - check.duration_seconds
+    steps += _refused_servers(check, start)
     for label, target in check.targets.items():
         if label:  # an address leads to itself
             steps += _unasked(target, label, _end(target.queries, start))
@@ -97,10 +100,24 @@ def _zone_steps(checks: Sequence[ZoneCheck]) -> list[Step]:
     asked = [query for check in checks for query in check.queries]
     asked += [query for _, server in servers for query in server.lookup.queries]
     steps = [*_query_steps(asked, (target for _, server in servers for target in server.targets))]
+    for check in checks:
+        steps += _refused_servers(check, check.finished_at - check.duration_seconds)
     for check, server in servers:
         steps += _server_steps(check.zone, server, check.finished_at - check.duration_seconds)
     probes = {id(probe): probe for check in checks for probe in check.probes}
     return [*steps, *_probe_steps(probes.values())]
+
+
+def _refused_servers(check: ZoneCheck | HostCheck, start: float) -> Iterator[Step]:
+    name = check.zone if isinstance(check, ZoneCheck) else check.host.target
+    for server in check.refused:
+        yield Step(
+            at=start,
+            duration_seconds=None,
+            what=f"DNS servers of {name} ({ServerGroup.AUTHORITATIVE}): {server.label}",
+            outcome=str(IgnoredReason.NOT_ALLOWED),
+            good=False,
+        )
 
 
 def _server_steps(zone: str, server: ServerCheck, start: float) -> Iterator[Step]:
@@ -183,6 +200,8 @@ def _connect_step(probe: ProbeResult) -> Step:
     what = f"connect {_show_endpoint(probe)}"
     if probe.started_at is None:
         outcome = UNFINISHED if probe.failure is ProbeFailure.TIMEOUT else str(probe.failure)
+        if probe.ignored is IgnoredReason.PROBES_PER_CHECK:
+            outcome += f" (limits.{probe.ignored})"
         return Step(at=probe.finished_at, duration_seconds=None, what=what, outcome=outcome, good=False)
     again = f", {_count(probe.syn_retransmits, 'SYN retransmit')}" if probe.syn_retransmits else ""
     ended_at = probe.finished_at if probe.connected_at is None else probe.connected_at

@@ -16,6 +16,7 @@ from exporter.metrics import families
 from exporter.model import (
     NOT_AVAILABLE,
     ClientCheck,
+    DnsServer,
     Endpoint,
     Groups,
     Host,
@@ -156,6 +157,7 @@ def zone_check(
     at: float = 1.0,
     probes: Iterable[ProbeResult] | None = None,
     groups: Groups | None = None,
+    refused: tuple[DnsServer, ...] = (),
 ) -> ZoneCheck:
     """Build a check of a zone; without `probes`, every endpoint that it leads to was found to be up."""
     if probes is None:
@@ -167,6 +169,7 @@ def zone_check(
         servers=servers,
         probes=tuple(probes),
         groups=groups or {},
+        refused=refused,
     )
 
 

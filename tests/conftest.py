@@ -13,8 +13,15 @@ import pytest
 from tests.services import Lab
 
 LONGEST_FIRST = (
-    "test_end_to_end_alerts",  # two minutes, nearly all of it waiting
+    "test_end_to_end_soak",  # two minutes, nearly all of it waiting, as with alerts and chaos
+    "test_end_to_end_alerts",
+    "test_end_to_end_chaos",
     "test_end_to_end_process",
+    "test_end_to_end_faults_process",
+    "test_end_to_end_hostile_endpoints",
+    "test_end_to_end_hostile_dns",
+    "test_dockerfile",
+    "test_end_to_end_local",
     "test_check",
     "test_end_to_end_browser",
     "test_end_to_end_dns",
@@ -22,7 +29,12 @@ LONGEST_FIRST = (
     "test_end_to_end_grafana",
     "test_alert_rules",
     "test_discovery_transport",
+    "test_end_to_end_faults_network",
+    "test_end_to_end_faults_files",
+    "test_supply",
+    "test_end_to_end_boundaries",
     "test_end_to_end_web",
+    "test_end_to_end_systemd",
     "test_end_to_end_probe",
     "test_cli",
     "test_end_to_end_sd",

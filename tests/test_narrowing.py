@@ -1,5 +1,7 @@
 """Tests of what was asked for, out of what is configured: what is left of it, and who may ask for what."""
 
+import ipaddress
+
 import pytest
 
 from exporter.config import Config, parse, parse_server
@@ -155,6 +157,15 @@ def test_may_be_looked_at(target: str) -> None:
 def test_may_not_be_looked_at(target: str, what: str) -> None:
     """Anything else may not, and the reason names it."""
     assert refuse_subject(find(target, config()), config()) == f"{what} {ZONE_REASON}"
+
+
+@pytest.mark.parametrize("address", ["64:ff9b::7f00:1", "64:ff9b::a00:1", "2002:7f00:1::1", "::7f00:1"])
+def test_what_stands_for_an_address_that_is_not_allowed(address: str) -> None:
+    """A network of web.probe_allow lets in no IPv6 address that stands for an IPv4 address beyond it."""
+    wide = config(probe_allow=(ipaddress.ip_network("::/0"),))
+    assert refuse_subject(find("2001:db8::5", wide), wide) is None
+    assert refuse_subject(find(address, wide), wide)
+    assert refuse_server(parse_server(address), wide, SYSTEM)
 
 
 @pytest.mark.parametrize("target", ["contoso.test", "203.0.113.5"])

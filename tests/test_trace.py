@@ -8,6 +8,7 @@ import pytest
 from exporter.model import (
     DnsServer,
     Host,
+    IgnoredReason,
     LookupStatus,
     ProbeFailure,
     Query,
@@ -205,6 +206,17 @@ def test_group_without_a_server() -> None:
     ]
 
 
+def test_name_servers_that_may_not_be_asked() -> None:
+    """A name server that was found, and is not asked for its address may not be, is told apart."""
+    refused = (DnsServer(address="127.0.0.1"), DnsServer(address="::1"))
+    lines = [(f"({ServerGroup.AUTHORITATIVE}): {each.label}", "not_allowed", False) for each in refused]
+    check = zone_check(at=END, probes=(), refused=refused)
+    assert told(trace(check)) == [(f"DNS servers of {ZONE} {what}", *rest) for what, *rest in lines]
+    assert told(trace_client(client_check(check))) == told(trace(check))
+    static = host_check(Host(target=TARGET, port=1688), at=END, refused=refused, probes=(), targets={})
+    assert told(trace_host(static)) == [(f"DNS servers of {TARGET} {what}", *rest) for what, *rest in lines]
+
+
 # --- Probes
 
 
@@ -240,6 +252,11 @@ def test_group_without_a_server() -> None:
             {},
             [("connect", "connected in 3.00 ms", 0.003), ("RPC bind", "not_rpc", 0.004)],
         ),
+        (
+            ProbeFailure.NOT_ALLOWED,
+            {"ignored": IgnoredReason.PROBES_PER_CHECK},
+            [("connect", "not_allowed (limits.probes_per_check)", None)],
+        ),
         (ProbeFailure.NOT_ALLOWED, {}, [("connect", "not_allowed", None)]),
         (ProbeFailure.LOCAL_ERROR, {}, [("connect", "local_error", None)]),
         (ProbeFailure.TIMEOUT, {"started_at": None}, [("connect", "unfinished", None)]),
@@ -251,6 +268,7 @@ def test_group_without_a_server() -> None:
         "filtered",
         "refused",
         "not RPC",
+        "too many",
         "not allowed",
         "local error",
         "unfinished",
