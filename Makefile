@@ -80,6 +80,10 @@ format: .venv/.dev ## the formatter, and the lint fixes that are safe
 bench: .venv/.dev debian-packages ## the benchmarks; ARGS for tests/bench.py
 	@.venv/bin/python -m tests.bench $(ARGS)
 
+.PHONY: soak
+soak: .venv/.dev debian-packages ## 20 minutes of everything at once; ARGS for tests/soak.py, e.g. ARGS='--seconds 120 --seed 7'
+	@exec .venv/bin/python -m tests.soak $(ARGS)
+
 .PHONY: schema
 schema: .venv/.runtime ## deploy/kms-exporter.schema.json, from the configuration model
 	@.venv/bin/python -m exporter.config >.venv/schema.json

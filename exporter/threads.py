@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-START_SECONDS = 0.5
+START_SECONDS = 2.0  # a starved machine may take long to begin one
 
 T = TypeVar("T")
 
