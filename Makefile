@@ -84,6 +84,10 @@ bench: .venv/.dev debian-packages ## the benchmarks; ARGS for tests/bench.py
 soak: .venv/.dev debian-packages ## 20 minutes of everything at once; ARGS for tests/soak.py, e.g. ARGS='--seconds 120 --seed 7'
 	@exec .venv/bin/python -m tests.soak $(ARGS)
 
+.PHONY: fuzz
+fuzz: .venv/.fuzz ## the fuzzer on every way in, ten minutes; ARGS for tests/fuzz, e.g. ARGS='--seconds 3600 dns config'
+	@exec .venv/fuzz/bin/python -m tests.fuzz $(ARGS)
+
 .PHONY: schema
 schema: .venv/.runtime ## deploy/kms-exporter.schema.json, from the configuration model
 	@.venv/bin/python -m exporter.config >.venv/schema.json
@@ -142,7 +146,7 @@ lock: .venv/.dev ## deploy/*.lock, from pyproject.toml; ARGS=--upgrade for newer
 .PHONY: clean
 clean: ## removes what the targets above made, .venv included
 	@rm -rf .venv build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache \
-	    .ruff_cache exporter/REVISION
+	    .ruff_cache exporter/REVISION tests/fuzz/crashes
 	find exporter tests deploy grafana -name __pycache__ -prune -exec rm -rf {} +
 
 
@@ -179,6 +183,12 @@ clean: ## removes what the targets above made, .venv included
 	@echo "Installing the tools of the supply chain into .venv/supply ..." >&2
 	.venv/bin/python -m venv --clear --without-pip .venv/supply
 	$(PIP) --python .venv/supply/bin/python install --require-hashes -r deploy/requirements-supply.lock
+	touch $@
+
+.venv/.fuzz: .venv/.runtime deploy/requirements-fuzz.lock
+	@echo "Installing the fuzzer into .venv/fuzz ..." >&2
+	.venv/bin/python -m venv --clear --without-pip .venv/fuzz
+	$(PIP) --python .venv/fuzz/bin/python install --require-hashes -r deploy/requirements.lock -r deploy/requirements-fuzz.lock
 	touch $@
 
 # axe-core, which looks for what keeps people from using a page. It is never a reason not to run the other tests.

@@ -59,8 +59,8 @@ class Health:
         self._notifier.reloading()
         try:
             yield
-        finally:
             self._refused = f"configuration refused: {name_some(map(str, problems))}" if problems else ""
+        finally:
             self._notifier.ready(self._status())
 
     async def run(self) -> None:

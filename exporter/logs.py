@@ -100,16 +100,19 @@ class LineWriter(logging.Handler):
         log, told = structlog.get_logger(__name__), 0
         closing, works = False, True
         while not (closing and self._lines.empty()):
-            line = self._lines.get()
-            if line is None:
-                closing = True
-            else:
-                works = self._write(line)
-                self._done_bytes += len(line)
-            missing = self.dropped - told
-            if missing and works and self._lines.empty():
-                told += missing
-                log.warning("log lines dropped", lines=missing)
+            try:
+                line = self._lines.get()
+                if line is None:
+                    closing = True
+                else:
+                    works = self._write(line)
+                    self._done_bytes += len(line)
+                missing = self.dropped - told
+                if missing and works and self._lines.empty():
+                    told += missing
+                    log.warning("log lines dropped", lines=missing)
+            except Exception:  # noqa: BLE001 (no memory, say; there is nowhere to tell, but lines will come)
+                self._unwritten += 1
 
     def _write(self, line: bytes) -> bool:
         try:

@@ -86,7 +86,7 @@ class OnDemand:
         """Go by this configuration from now on; checks that are under way end as they began."""
         self.config = config
         self._shared.clear()
-        if check_settings(config) == self._checker.settings:
+        if self._is_closed or check_settings(config) == self._checker.settings:
             return
         retiring = asyncio.create_task(_retire(self._checker, set(self._checks)), name="retire a checker")
         self._retiring.add(retiring)

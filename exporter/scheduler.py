@@ -62,6 +62,7 @@ class Scheduler:
         self._tasks = tasks
         self._loops: dict[Subject, _Loop] = {}
         self._checker: Checker | None = None
+        self._is_closed = False
 
     async def reconcile(self, config: Config) -> None:
         """Stop the loops that `config` no longer asks for, then start those that are missing.
@@ -81,6 +82,8 @@ class Scheduler:
             if checker is not None:
                 await checker.close()
             checker = self._checker = Checker(settings)
+        if self._is_closed:  # while this waited
+            return
         configure(self._state, config)
         for subject, selectors in wanted.items():
             if subject not in self._loops:
@@ -104,7 +107,8 @@ class Scheduler:
         )
 
     async def close(self) -> None:
-        """Stop every loop and whatever it is waiting for."""
+        """Stop every loop and whatever it is waiting for, and start none any more."""
+        self._is_closed = True
         await self._stop(list(self._loops))
         if self._checker is not None:
             await self._checker.close()

@@ -6,13 +6,14 @@ on a thread which finds no memory to begin: threading.Thread.start waits for it,
 
 import _thread
 import asyncio
-import contextlib
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 START_SECONDS = 2.0  # a starved machine may take long to begin one
+_PAUSE_SECONDS = 0.1
 
 T = TypeVar("T")
 
@@ -24,37 +25,44 @@ async def run_aside(work: Callable[[], T], *, start_seconds: float = START_SECON
     the event loop is held up by it, but nobody goes without.
     """
     loop = asyncio.get_running_loop()
-    began: asyncio.Future[None] = loop.create_future()
     done: asyncio.Future[T] = loop.create_future()
-
-    def tell(event: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(event)
-
-    def begin() -> None:
-        if not began.done():
-            began.set_result(None)
+    begun = threading.Lock()  # held by the one who does it
 
     def run() -> None:
-        tell(begin)
-        if done.cancelled():  # too late: it is done elsewhere
+        if not begun.acquire(blocking=False):
             return
         try:
             result = work()
         except Exception as error:  # noqa: BLE001 (handed to the one who waits)
             failure = error
-            tell(lambda: None if done.done() else done.set_exception(failure))
+            _tell(loop, lambda: None if done.done() else done.set_exception(failure))
         else:
-            tell(lambda: None if done.done() else done.set_result(result))
+            _tell(loop, lambda: None if done.done() else done.set_result(result))
 
     try:
         _start(run)
-        async with asyncio.timeout(start_seconds):
-            await began
-    except (RuntimeError, TimeoutError):  # all that Python says of it
-        done.cancel()
+    except RuntimeError:  # all that Python says of it
         return work()
-    return await done
+    try:
+        await asyncio.wait([done], timeout=start_seconds)
+        if begun.acquire(blocking=False):
+            return work()
+        return await done
+    finally:
+        done.cancel()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, event: Callable[[], None]) -> None:
+    """Have the event loop call this; without it somebody would wait for ever."""
+    while True:
+        try:
+            loop.call_soon_threadsafe(event)
+        except MemoryError:
+            time.sleep(_PAUSE_SECONDS)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+        else:
+            return
 
 
 def _start(run: Callable[[], None]) -> None:

@@ -1441,7 +1441,7 @@ def test_rotating_answers_and_the_bound(dns: Dns, probes: Probes) -> None:
 
 
 def test_probes_that_wait_for_a_dns_server(dns: Dns, probes: Probes) -> None:
-    """Probes begin while a DNS server is silent; those that wait for it are not known at the deadline."""
+    """Probes begin while a DNS server is silent; those that there was room for are late at the deadline."""
     silence = Silence()
     crowd(dns, "a.test")
     dns.answers[f"SRV {ZONE} @{SERVER2.label}"] = silence
@@ -1451,8 +1451,25 @@ def test_probes_that_wait_for_a_dns_server(dns: Dns, probes: Probes) -> None:
         check = checker(dns, settings).check_zone(ZONE, [SERVER, SERVER2], Memory())
         seen = await at_deadline(check, silence)
         assert len(probes.probed) == 4
-        assert len(left_out(seen)) == 12
-        assert set(outcomes(seen).values()) == {None, ProbeFailure.NOT_ALLOWED}
+        assert len(left_out(seen)) == 8
+        assert set(outcomes(seen).values()) == {None, ProbeFailure.TIMEOUT, ProbeFailure.NOT_ALLOWED}
+
+    run(scenario())
+
+
+def test_probes_with_room_that_were_late(dns: Dns, probes: Probes) -> None:
+    """Endpoints that there was room for are a timeout at the deadline; nothing was left out of them."""
+    silence = Silence()
+    crowd(dns, "a.test", count=4)
+    dns.answers[f"SRV {ZONE} @{SERVER2.label}"] = silence
+    settings = dataclasses.replace(SETTINGS, probes_per_check=6)
+
+    async def scenario() -> None:
+        check = checker(dns, settings).check_zone(ZONE, [SERVER, SERVER2], Memory())
+        seen = await at_deadline(check, silence)
+        assert len(probes.probed) == 3
+        assert not left_out(seen)
+        assert collections.Counter(outcomes(seen).values()) == {None: 3, ProbeFailure.TIMEOUT: 1}
 
     run(scenario())
 

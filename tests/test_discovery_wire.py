@@ -87,6 +87,17 @@ def test_honest_answer(hosts: int, *, glue: bool) -> None:
     assert examined.work < MOST_WORK * 2 / 3
 
 
+def test_numbered_names() -> None:
+    """Names that share a hash because they are numbered are honest: those with 09 and 10 do."""
+    names = [f"kms{host}.site{site:03}.contoso.com." for site in range(250) for host in ("09", "10")]
+    hashes = {hash(dns.name.from_text(name)) for name in names}
+    assert len(hashes) < len(names) / 2
+    response = dns.message.make_response(QUERY)
+    response.additional += [dns.rrset.from_text(name, 60, "IN", "A", "192.0.2.1") for name in names]
+    wire = response.to_wire(max_size=65535)
+    assert examine(wire).wire == wire
+
+
 def test_work_grows_with_the_answer() -> None:
     """More to read is more work."""
     assert examine(honest(4, glue=False)).work < examine(honest(4, glue=True)).work
@@ -103,8 +114,11 @@ def test_longest_name() -> None:
 
 LONG = holding(MANY_LABELS)
 COLLIDING = [
-    b"".join(bytes([len(part)]) + part for part in (b"a" * cut, b"a" * (40 - cut))) for cut in range(1, 40)
-]
+    b"".join(bytes([size]) + b"a" * size for size in (first, second, 90 - first - second))
+    for first in range(1, 41)
+    for second in range(1, 41)
+    if 90 - first - second <= 63
+][:400]
 """Names that dnspython gives the same hash, which is made of their bytes alone."""
 
 
@@ -182,6 +196,24 @@ def test_pointers_to_pointers(length: int) -> None:
 def test_answer_that_was_cut() -> None:
     """Of an answer that was cut in the middle of a record, only the question counts."""
     assert not is_refused(message(record(b"")[:5], flags=0x8600, counts=(7, 7, 7)))
+
+
+def test_names_that_change_with_a_type() -> None:
+    """A name that leads to the type of a record that nobody reads costs what it does when it is read.
+
+    There the first byte of TXT ends a name. What is written in its place is a pointer to 0x3F00.
+    """
+    labels = b"\1a" * 126 + b"\0"
+    held = record(bytes(0x3F00 - HELD) + labels, rdtype=TXT)
+    at = START + len(held) + 1  # behind the owner of the next record
+    unread = record(b"", owner=b"\0", rdtype=TXT)
+    few, many = (
+        message(held, unread, *[record(target(pointer(at), n), rdtype=SRV) for n in range(number)])
+        for number in (2, 100)
+    )
+    assert examine(few).work > 2 * 126**2
+    assert dns.message.from_wire(examine(few).wire).answer[-1].to_text().endswith("a." * 126)
+    assert is_refused(many)
 
 
 @pytest.mark.parametrize(("rdtype", "rdclass"), [(TXT, 1), (HIP, 1), (29, 1), (A, 3), (SRV, 254), (65535, 7)])

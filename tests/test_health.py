@@ -155,10 +155,12 @@ def test_reload(world: World) -> None:
 
 
 def test_reload_that_meets_a_bug(world: World) -> None:
-    """However a reload ends, the manager is told that it has ended."""
+    """However a reload ends, the manager is told that it has ended; what was refused before is so still."""
+    with world.health.reloading(["line 1: no"]):
+        pass
     with pytest.raises(RuntimeError), world.health.reloading([]):
         raise RuntimeError
-    assert world.told()[-1].startswith("READY=1\n")
+    assert world.told()[-1] == "READY=1\nSTATUS=configuration refused: line 1: no; watching"
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,27 @@ def test_pipe_that_does_not_block(pipe: tuple[int, int]) -> None:
     assert writer.dropped == 0
 
 
+def test_no_memory_to_write(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the writer itself meets costs a line, and not those that come after it."""
+    reading, writing = pipe
+    write, failures = os.write, [MemoryError()]
+
+    def write_in_the_end(descriptor: int, data: bytes) -> int:
+        if failures:
+            raise failures.pop()
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write_in_the_end)
+    writer = LineWriter(writing)
+    log = use(writer)
+    for number in range(3):
+        log.info("%d", number)
+    writer.close()
+    os.close(writing)
+    assert drain(reading)[:2] == ["1", "2"]
+    assert writer.dropped == 1
+
+
 def test_line_that_has_no_text(pipe: tuple[int, int]) -> None:
     """A line that cannot be formatted is dropped, and the next is written."""
     reading, writing = pipe

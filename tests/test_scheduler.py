@@ -725,6 +725,21 @@ def test_loop_that_has_ended(checks: Checks) -> None:
     run(scenario())
 
 
+def test_no_loop_begins_after_the_end(checks: Checks) -> None:
+    """A reload that is under way when the scheduler closes starts nothing any more."""
+
+    async def scenario() -> None:
+        async with scheduling(configure(*ZONES[:2])) as (scheduler, _):
+            await asyncio.sleep(1)
+            reload = asyncio.create_task(scheduler.reconcile(configure(*ZONES[2:])), name="reload")
+            await asyncio.sleep(0)
+            await scheduler.close()
+            await reload
+            assert loop_tasks() == {}
+
+    run(scenario())
+
+
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
     """Listen where a service manager would; its address is that of the socket."""

@@ -5,6 +5,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,43 @@ def test_no_more_threads(monkeypatch: pytest.MonkeyPatch, start: Callable[[objec
             return await run_aside(threading.get_ident, start_seconds=0.01)
 
     assert asyncio.run(scenario()) == threading.get_ident()
+
+
+def test_no_memory_to_tell_of_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that finds no memory to tell that it is done tries again: somebody waits for that."""
+
+    async def scenario() -> int:
+        loop = asyncio.get_running_loop()
+        tell, refusals = loop.call_soon_threadsafe, [MemoryError(), MemoryError()]
+
+        def tell_in_the_end(*arguments: Any) -> asyncio.Handle:
+            if refusals:
+                raise refusals.pop()
+            return tell(*arguments)
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", tell_in_the_end)
+        return await run_aside(threading.get_ident)
+
+    assert asyncio.run(scenario()) != threading.get_ident()
+
+
+def test_work_is_done_once() -> None:
+    """A thread that begins after the event loop has given it up does nothing."""
+    done = []
+    late: list[Callable[[], None]] = []
+
+    def put_off(run: Callable[[], None], _arguments: object) -> int:
+        late.append(run)
+        return 0
+
+    async def scenario() -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(_thread, "start_new_thread", put_off)
+            await run_aside(lambda: done.append(1), start_seconds=0.01)
+        late[0]()
+
+    asyncio.run(scenario())
+    assert done == [1]
 
 
 def test_stop_does_not_wait() -> None:

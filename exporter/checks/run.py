@@ -332,8 +332,9 @@ class Run:
 
         Those not done by the deadline are `timeout`; those there is no room for are `not_allowed`.
         """
-        if self._left_seconds > 0:
-            self._probes.add(self._allotment.take_rest())
+        if self._left_seconds <= 0:
+            self._probes.stop()
+        self._probes.add(self._allotment.take_rest())
         await self._probes.finish(max(0.0, self._left_seconds))
         return (
             *(

@@ -32,7 +32,7 @@ _LABEL_WORK = 8
 _OPTION_BYTE_WORK = 25
 _MAX_HOPS = 16  # a name of sixteen suffixes, each at another place: encoders make two or three
 _MAX_NAME_BYTES = 255
-_MAX_SAME_HASH = 4
+_COMPARISON_WORK = 1  # for each label, of each name with each other of the same hash
 _POINTER = 0xC0
 _MAX_LABEL = 63
 _OPAQUE = dns.rdatatype.RdataType.make(65280)  # for private use (RFC 6895, 3.1): read as so many bytes
@@ -65,7 +65,10 @@ def examine(wire: bytes) -> Examined:
     Raises:
         dns.exception.FormError: It is malformed, or would take too much work.
     """
-    return _Examination(wire).run()
+    examined = _Examination(wire).run()
+    if examined.wire == wire:
+        return examined
+    return _Examination(examined.wire).run()  # for a name can lead to where a type stood, and is another now
 
 
 class _Name(NamedTuple):
@@ -101,8 +104,7 @@ class _Examination:
                 self._read_record()
         except (struct.error, IndexError) as error:
             raise dns.exception.FormError from error
-        if len(self._owners) > _MAX_SAME_HASH and self._is_crafted():
-            raise dns.exception.FormError
+        self._compare_owners()
         return Examined(self._rewritten(), self._work)
 
     def _read_record(self) -> None:
@@ -158,10 +160,16 @@ class _Examination:
             raise dns.exception.FormError
         return self._suffixes[at]
 
-    def _is_crafted(self) -> bool:
-        """Tell whether names were chosen for their hash: such are compared each with each."""
+    def _compare_owners(self) -> None:
+        """Spend what it takes to tell the owners apart; names can be chosen so that all have one hash.
+
+        A few always have: it is such that names which end in 09 and 10 may.
+        """
         hashes = collections.Counter(hash(dns.name.Name(labels)) for labels in self._owners)
-        return max(hashes.values()) > _MAX_SAME_HASH
+        longest = max(map(len, self._owners), default=0)
+        for names in hashes.values():
+            if names > 1:
+                self._spend(names * names * longest * _COMPARISON_WORK)
 
     def _spend(self, work: int) -> None:
         self._work += work
