@@ -181,7 +181,7 @@ CLIENTS: list[Case] = [
     case("Clients find a host in their second suffix", sees(_roaming(Zone(servers={DC1: KMS1})), 20)),
     case(
         "Nobody could look for the clients",
-        sees(world(KMS1, clients=LAPTOP, failing=failing(kms1=NOBODY_LOOKED)), 20),
+        sees(world(KMS1, clients=LAPTOP, failing=failing(kms1=NOBODY_LOOKED)), 15),
     ),
     case(
         "Two exporters find different trouble for the clients",

@@ -6,7 +6,7 @@ notifications does a person get, before Alertmanager inhibits some, and at most 
 
 from dataclasses import replace
 
-from exporter.model import IgnoredReason, LookupStatus, ProbeFailure
+from exporter.model import LookupStatus, ProbeFailure
 from tests.alert_cases_dns import (
     ALL_GONE,
     DC2_DEAD,
@@ -35,10 +35,18 @@ from tests.alert_cases_hosts import (
     IPV6_DOWN,
     KMS1_IPV6,
     NO_HOST,
-    NOBODY_LOOKED,
     REFUSES,
     about,
     failing,
+)
+from tests.alert_cases_unwatched import (
+    KMS1_UNWATCHED,
+    MISLED,
+    ONE_MISLED,
+    OUT_OF_BOUNDS,
+    UNWATCHED,
+    refused,
+    too_many,
 )
 from tests.alert_promtool import Alert, Case, Pace, case, fires
 from tests.alert_worlds import (
@@ -48,7 +56,6 @@ from tests.alert_worlds import (
     Timeline,
     World,
     Zone,
-    address_of,
     down,
     gap,
     hosts,
@@ -101,6 +108,97 @@ EXPORTER_DOWN: list[Case] = [
         "The exporter is down for days", sees(HEALTHY, 2), down(160), alerts=[NOBODY_THERE], pace=Pace.HOURS
     ),
     case("The exporter is down for more than a week", sees(HEALTHY, 2), down(172), pace=Pace.HOURS),
+]
+
+
+def _restarting(at_most: str | None = None, view: str = "") -> Alert:
+    told = "No exporter of the job {job} has run for 7 minutes on end lately, at most "
+    told += f"{at_most} in the last five minutes. Outages of KMS may go unseen from there."
+    return fires("KmsExporterRestarting", told if at_most else None, **({"view": view} if view else {}))
+
+
+def _pods(lives: int, *, scrapes: int, apart: int) -> list[Timeline]:
+    """Let exporters follow each other, each with an instance of its own, up to the end."""
+    return [
+        Timeline(
+            (sees(HEALTHY, scrapes), removed(1 + number * (scrapes + apart))), f"10.0.5.{9 + number}:11688"
+        )
+        for number in range(lives)
+    ]
+
+
+LOOP = (down(1), sees(HEALTHY, 3))
+EXPORTER_RESTARTING: list[Case] = [
+    case(
+        "The exporter restarts for long", sees(HEALTHY, 10), *repeat(LOOP, 6), alerts=[_restarting("2m 0s")]
+    ),
+    case("The exporter restarts, but not for long", sees(HEALTHY, 10), *repeat(LOOP, 4), down(1)),
+    case("The exporter restarts from the start", *repeat(LOOP, 5), alerts=[_restarting()]),
+    case("The exporter was restarted thrice", sees(HEALTHY, 10), *repeat(LOOP, 3), sees(HEALTHY, 12)),
+    case(
+        "The exporter was restarted twice when it was new",
+        *repeat([sees(HEALTHY, 3), down(1)], 2),
+        sees(HEALTHY, 12),
+    ),
+    case(
+        "The exporter was restarted when it was back",
+        sees(HEALTHY, 10),
+        down(20),
+        *repeat([sees(HEALTHY, 3), down(1)], 2),
+        sees(HEALTHY, 12),
+    ),
+    case(
+        "The exporter restarts during an outage",
+        sees(HEALTHY, 10),
+        *repeat([down(1), sees(EMPTY, 5)], 4),
+        alerts=[_restarting("4m 0s")],
+    ),
+    case(
+        "The exporter restarts so rarely that the outage pages",
+        sees(HEALTHY, 10),
+        *repeat([down(1), sees(EMPTY, 8)], 4),
+        alerts=[ALL_GONE],
+    ),
+    case(
+        "The exporter is there now and then",
+        sees(HEALTHY, 10),
+        *repeat([down(4), sees(HEALTHY, 1)], 5),
+        alerts=[_restarting("0s")],
+    ),
+    case(
+        "The exporter is hardly ever there",
+        sees(HEALTHY, 10),
+        *repeat([down(6), sees(HEALTHY, 1)], 4),
+        alerts=[NOBODY_THERE],
+    ),
+    case("The exporter has ceased to restart", sees(HEALTHY, 10), *repeat(LOOP, 6), sees(HEALTHY, 14)),
+    case(
+        "The exporter has just ceased to restart",
+        sees(HEALTHY, 10),
+        *repeat(LOOP, 6),
+        sees(HEALTHY, 8),
+        alerts=[_restarting()],
+    ),
+    case("The exporter is replaced again and again", *_pods(6, scrapes=3, apart=1), alerts=[_restarting()]),
+    case("The exporter was replaced thrice", *_pods(4, scrapes=9, apart=0)),
+    case(
+        "One of two exporters restarts",
+        Timeline((sees(HEALTHY, 10), *repeat(LOOP, 6))),
+        Timeline((sees(HEALTHY, 34),), NEXT),
+    ),
+    case(
+        "Both exporters restart",
+        Timeline((sees(HEALTHY, 10), *repeat(LOOP, 6))),
+        Timeline((sees(HEALTHY, 10), *repeat([sees(HEALTHY, 2), down(2)], 6)), NEXT),
+        alerts=[_restarting()],
+    ),
+    case(
+        "The exporter restarts at one vantage point",
+        Timeline((sees(HEALTHY, 10), *repeat(LOOP, 6)), view="-branch"),
+        Timeline((sees(HEALTHY, 34),)),
+        alerts=[_restarting(view="-branch")],
+    ),
+    case("Scrapes are missing now and then", *repeat([sees(HEALTHY, 3), gap(1)], 6)),
 ]
 
 
@@ -241,8 +339,8 @@ REFUSED_FILE = world(KMS12, KMS12, reloads=False)
 BUGGY = world(KMS12, KMS12, bugs=1)
 SLOW = world(KMS12, KMS12, overruns=1)
 MALFORMED = world(KMS12, malformed=1)
-TOO_MANY = world(KMS12, left_out={address_of("kms2"): IgnoredReason.PROBES_PER_CHECK})
-EXCLUDED = world(KMS12, left_out={address_of("kms2"): IgnoredReason.NOT_ALLOWED})
+TOO_MANY = world(KMS12, addresses=BOTH_FAMILIES, left_out=too_many(KMS1_IPV6))
+EXCLUDED = world(KMS12, addresses=BOTH_FAMILIES, left_out=refused(KMS1_IPV6))
 NOT_LOADED = fires(
     "KmsExporterConfigReloadFailed",
     "The last reload of the configuration, or of the web configuration with its certificates, failed at an "
@@ -302,7 +400,6 @@ EXPORTER_HEALTH: list[Case] = [
 
 FAST = fires("KmsZoneErrorBudgetBurningFast", dns_zone=ZONE)
 SLOWLY = fires("KmsZoneErrorBudgetBurningSlowly", dns_zone=ZONE)
-OUT_OF_REACH = world(KMS12, KMS12, failing=failing(kms1=NOBODY_LOOKED, kms2=NOBODY_LOOKED))
 BUDGETS: list[Case] = [
     case(
         "A budget burns",
@@ -360,7 +457,7 @@ BUDGETS: list[Case] = [
         sees(NO_ZONE, 1),
         budget=True,
     ),
-    case("Nobody could look for a while", sees(HEALTHY, 20), sees(OUT_OF_REACH, 20), budget=True),
+    case("Nobody could look for a while", sees(HEALTHY, 20), sees(OUT_OF_BOUNDS, 15), budget=True),
     case("The exporter was away for a while", sees(HEALTHY, 20), down(4), sees(HEALTHY, 20), budget=True),
     case(
         "There is no budget where no host is expected",
@@ -427,6 +524,8 @@ CAUSES: list[Case] = [
         SLOWLY,
         before=HEALTHY,
     ),
+    _cause("all hosts lead to loopback", MISLED, UNWATCHED, before=HEALTHY),
+    _cause("one host leads to loopback", ONE_MISLED, KMS1_UNWATCHED, before=HEALTHY),
     _cause(
         "only service hung",
         world(KMS1, KMS1, failing=failing(kms1=HUNG)),

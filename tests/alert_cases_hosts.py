@@ -75,10 +75,6 @@ NO_WORKING_HOST: list[Case] = [
         sees(world(KMS12, failing=failing(kms1=DROPS)), 6),
         alerts=[about("KmsHostDown", "kms1")],
     ),
-    case(
-        "Nobody could look at the hosts",
-        sees(world(KMS12, failing=failing(kms1=NOBODY_LOOKED, kms2=NOBODY_LOOKED)), 40),
-    ),
     case("Through one server there is a host that works", sees(ONE_SERVER_MISLEADS, 9)),
     case(
         "All hosts are down, through a restart",
@@ -162,21 +158,6 @@ HOST_DOWN: list[Case] = [
     case("One of two hosts is up again", sees(ONE_DOWN, 29), sees(HEALTHY, 1)),
     case("One of two hosts is down and a restart", sees(ONE_DOWN, 9), down(1), sees(ONE_DOWN, 10)),
     case("One of two hosts is down and leaves DNS with its zone", sees(ONE_DOWN, 29), sees(NO_ZONE, 1)),
-    case(
-        "Nobody could look at one of two hosts", sees(world(KMS12, failing=failing(kms2=NOBODY_LOOKED)), 40)
-    ),
-    case(
-        "An address is dead, and the other was one too many to probe",
-        sees(
-            world(
-                KMS1,
-                addresses=BOTH_FAMILIES,
-                failing={KMS1_ADDRESS: DROPS},
-                left_out={KMS1_IPV6: IgnoredReason.PROBES_PER_CHECK},
-            ),
-            25,
-        ),
-    ),
     case(
         "A host vanished and is down",
         sees(HEALTHY, 10),

@@ -107,6 +107,7 @@ class _Exporter:
         self._clock = Clock()
         self._state = State(monotonic=self._clock)
         self._configured: World | None = None
+        self._began: float | None = None
 
     def check(self, world: World, at: float) -> None:
         """Check everything once, at a Unix time."""
@@ -124,7 +125,8 @@ class _Exporter:
             self._state.count_internal_error()
 
     def configure(self, world: World, at: float) -> None:
-        """Load the configuration of a world, unless that was the last one loaded."""
+        """Load the configuration of a world, unless that was the last one loaded. The first is its start."""
+        self._began = at if self._began is None else self._began
         if world is self._configured:
             return
         configure(
@@ -162,8 +164,9 @@ class _Exporter:
         return zone_check(*servers, zone=name, at=at, probes=probes)
 
     def scrape(self) -> Samples:
-        """Give every sample but those of histograms."""
-        return {
+        """Give every sample but those of histograms, and when the process began."""
+        began = {("process_start_time_seconds", ()): self._began}
+        return {series: at for series, at in began.items() if at is not None} | {
             (sample.name, tuple(sorted(sample.labels.items()))): float(sample.value)
             for family in families(self._state.snapshot(), BUILD)
             if family.type != "histogram"
@@ -339,7 +342,7 @@ def _notation(name: str, labels: Iterable[tuple[str, str]]) -> str:
 
 def _is_probed(name: str) -> bool:
     """Tell whether /probe has a metric: gauges of what was looked at, nothing of the exporter's own."""
-    return not name.startswith(("kms_exporter_", "kms_zone_info")) and not name.endswith("_total")
+    return not name.startswith(("kms_exporter_", "kms_zone_info", "process_")) and not name.endswith("_total")
 
 
 # --- Shorthand

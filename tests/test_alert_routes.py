@@ -126,6 +126,8 @@ def zone(name: str, dns_zone: str = ZONE, **labels: str) -> Labels:
 ZONE_GONE = zone("KmsZoneSrvRecordsMissing")
 NO_HOST = zone("KmsZoneWithoutWorkingHost")
 HOST_DOWN = alert("KmsHostDown", target="kms1.contoso.com", port="1688")
+UNWATCHED = zone("KmsZoneNotWatched")
+HOST_UNWATCHED = alert("KmsHostNotWatched", target="kms1.contoso.com", port="1688")
 ROGUE = zone("KmsUnexpectedHostPublished", target="kms9.contoso.com", port="1688")
 GONE = zone("KmsSrvRecordGone", target="kms2.contoso.com", port="1688")
 CHANGED = zone("KmsSrvRecordChanged", target="kms2.contoso.com", port="1688")
@@ -160,6 +162,7 @@ def in_zone(dns_zone: str) -> tuple[Labels, ...]:
         zone("KmsFirstAttemptsFailing", dns_zone, dns_server=DC2),
         zone("KmsZoneErrorBudgetBurningFast", dns_zone),
         zone("KmsZoneErrorBudgetBurningSlowly", dns_zone),
+        zone("KmsZoneNotWatched", dns_zone),
         zone("KmsExporterRecordsIgnored", dns_zone, reason="malformed"),
     )
 
@@ -170,7 +173,7 @@ def elsewhere(*alerts: Labels) -> tuple[Labels, ...]:
 
 
 OWN = (
-    *("CannotLook", "LocalErrors", "ConfigReloadFailed"),
+    *("Restarting", "CannotLook", "LocalErrors", "ConfigReloadFailed"),
     *("InternalErrors", "RecordsIgnored", "ChecksOverrun"),
 )
 BLIND = {"KmsExporterCannotLook", "KmsExporterLocalErrors"}
@@ -179,6 +182,7 @@ FROM_LOOKING = (
     ZONE_GONE,
     NO_HOST,
     HOST_DOWN,
+    HOST_UNWATCHED,
     ROGUE,
     LAST_DEAD,
     ONE_DEAD,
@@ -195,10 +199,10 @@ INHIBITIONS = [
     Inhibition(
         "the exporter can look at nothing",
         alert("KmsExporterCannotLook"),
-        (alert("KmsExporterLocalErrors"),),
+        (alert("KmsExporterLocalErrors"), UNWATCHED),
         (
-            *elsewhere(alert("KmsExporterLocalErrors")),
-            *(ZONE_GONE, NO_HOST, HOST_DOWN, ROGUE, LAST_DEAD, alert("KmsExporterDown")),
+            *elsewhere(alert("KmsExporterLocalErrors"), UNWATCHED),
+            *(ZONE_GONE, NO_HOST, HOST_DOWN, HOST_UNWATCHED, ROGUE, LAST_DEAD, alert("KmsExporterDown")),
             *(each for each in OF_THE_EXPORTER if each["alertname"] not in BLIND),
         ),
     ),
@@ -209,7 +213,7 @@ INHIBITIONS = [
         (
             *at_server(DC1),
             *elsewhere(*at_server(DC2), *BURNING),
-            *(ZONE_GONE, NO_HOST, HOST_DOWN, ROGUE, GONE, CHANGED, DISAGREE),
+            *(ZONE_GONE, NO_HOST, UNWATCHED, HOST_DOWN, HOST_UNWATCHED, ROGUE, GONE, CHANGED, DISAGREE),
             *OF_THE_EXPORTER,
             alert("KmsLastDnsServerDown", dns_server=DC1),
         ),
@@ -235,7 +239,7 @@ INHIBITIONS = [
             zone("KmsZoneWithoutWorkingHost", EMEA),
             zone("KmsZoneSrvRecordsMissing", EMEA),
             *elsewhere(NO_HOST, *in_zone(ZONE)),
-            *(HOST_DOWN, ROGUE, LAST_DEAD, ONE_DEAD),
+            *(HOST_DOWN, HOST_UNWATCHED, ROGUE, LAST_DEAD, ONE_DEAD),
             alert("KmsExporterDown"),
         ),
     ),
@@ -247,7 +251,7 @@ INHIBITIONS = [
             *in_zone(EMEA),
             zone("KmsZoneWithoutWorkingHost", EMEA),
             *elsewhere(*in_zone(ZONE)),
-            *(ZONE_GONE, HOST_DOWN, ROGUE, LAST_DEAD, ONE_DEAD),
+            *(ZONE_GONE, HOST_DOWN, HOST_UNWATCHED, ROGUE, LAST_DEAD, ONE_DEAD),
         ),
     ),
     Inhibition(

@@ -22,6 +22,7 @@ from tests import (
     alert_cases_exporter,
     alert_cases_hosts,
     alert_cases_records,
+    alert_cases_unwatched,
 )
 from tests.alert_promtool import (
     ALERTS,
@@ -50,6 +51,8 @@ TABLES: dict[str, list[Case]] = {
     "KmsSrvLookupFailing": alert_cases_dns.LOOKUPS,
     "KmsDnsServersDisagree": alert_cases_dns.AGREEMENT,
     "KmsZoneWithoutWorkingHost": alert_cases_hosts.NO_WORKING_HOST,
+    "KmsZoneNotWatched": alert_cases_unwatched.ZONES,
+    "KmsHostNotWatched": alert_cases_unwatched.HOSTS,
     "KmsHostDown": alert_cases_hosts.HOST_DOWN,
     "KmsServiceSilent": alert_cases_hosts.SERVICE,
     "KmsPortNotKms": alert_cases_hosts.SERVICE,
@@ -62,6 +65,7 @@ TABLES: dict[str, list[Case]] = {
     "KmsZoneErrorBudgetBurningFast": alert_cases_exporter.BUDGETS,
     "KmsZoneErrorBudgetBurningSlowly": alert_cases_exporter.BUDGETS,
     "KmsExporterDown": alert_cases_exporter.EXPORTER_DOWN,
+    "KmsExporterRestarting": alert_cases_exporter.EXPORTER_RESTARTING,
     "KmsExporterStale": alert_cases_exporter.EXPORTER_STALE,
     "KmsExporterCannotLook": alert_cases_exporter.CANNOT_LOOK,
     "KmsExporterLocalErrors": alert_cases_exporter.CANNOT_LOOK,
@@ -150,6 +154,21 @@ def test_a_cause_pages_once(case: Case) -> None:
     """One cause gets nobody up twice."""
     severities = [ALERTS[alert.name]["labels"]["severity"] for alert in case.alerts]
     assert severities.count("critical") <= MAX_CAUSE_PAGES
+
+
+@pytest.mark.parametrize("is_exporter", [True, False])
+def test_another_program_may_restart(tmp_path: Path, *, is_exporter: bool) -> None:
+    """A program that restarts again and again is our concern only if it is an exporter."""
+    need("promtool")
+    series = [{"series": 'process_start_time_seconds{job="kms",instance="a"}', "values": "0+60x60"}]
+    if is_exporter:
+        series.append({"series": 'kms_exporter_build_info{job="kms",instance="a"}', "values": "1x60"})
+    test = {
+        "interval": "1m",
+        "input_series": series,
+        "alert_rule_test": [{"eval_time": "1h", "alertname": "KmsExporterRestarting", "exp_alerts": []}],
+    }
+    assert ("FAILED" in run_promtool(tmp_path, 1, test)) == is_exporter
 
 
 # --- Availability
@@ -271,7 +290,7 @@ def test_alert_carries_the_labels_that_its_texts_name(name: str) -> None:
 
 # --- The names in the rules
 
-SELECTOR = re.compile(r"\b((?:[a-z_]+:)?kms_[a-z_0-9]+(?::[a-z0-9]+)?|up)\b(?:\{([^}]*)\})?")
+SELECTOR = re.compile(r"\b((?:[a-z_]+:)?kms_[a-z_0-9]+(?::[a-z0-9]+)?|process_[a-z_]+|up)\b(?:\{([^}]*)\})?")
 GROUPING = re.compile(r"\b(?:by|on|group_left) \(([^)]*)\)")
 MADE_UP = {"family"}
 """Labels that rules make themselves, with label_replace."""

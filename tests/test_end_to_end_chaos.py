@@ -21,6 +21,7 @@ from tests.services import (
     LOOPBACK,
     PROMETHEUS_EXAMPLE,
     RULES,
+    UPTIME,
     Exporter,
     Lab,
     Named,
@@ -169,7 +170,8 @@ def monitoring(lab: Lab, tmp_path: Path) -> Monitoring:
     lab.alertmanager(config_file=waits, port=9093, namespace=namespace)
     labelled = [zone(name, LOOPBACK, labels={"team": "workplace"}) for name in ZONES]
     exporter = lab.exporter(config(*labelled), port=11688, namespace=namespace)
-    hurried(RULES, tmp_path, "for", "keep_firing_for", least_seconds=WAIT_SECONDS)
+    rules = hurried(RULES, tmp_path, "for", "keep_firing_for", least_seconds=WAIT_SECONDS)
+    rules.write_text(UPTIME.sub(lambda found: f"{found[1]} {int(found[2]) // HURRY}", rules.read_text()))
     config_file = hurried(
         PROMETHEUS_EXAMPLE, tmp_path, "scrape_interval", "evaluation_interval", least_seconds=1
     )
