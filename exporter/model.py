@@ -243,7 +243,7 @@ class TargetLookup:
 
     `addresses` are current; `probed` adds those of the last usable answer of a family whose lookup
     fails now, for they go on being probed. `failure` is set only while no address can be had. `asked` is
-    False where the server was spared the question, since it had just failed to answer another.
+    False where the server had just failed to answer another question, or the check ended before its answer.
     """
 
     target: str

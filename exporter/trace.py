@@ -141,7 +141,7 @@ def _unasked(target: TargetLookup, dns_server: str, at: float) -> Iterator[Step]
     glue = [each for each in target.addresses if _ADDRESS_TYPES[family_of(each)] not in asked]
     kept = [each for each in target.probed if each not in target.addresses]
     outcomes = []
-    if not target.asked:
+    if not target.asked and not target.queries:
         outcomes.append(f"not asked, since the server had just failed: {target.failure}")
     if glue:
         outcomes.append(f"{', '.join(glue)} came along with the SRV answer")

@@ -436,7 +436,7 @@ def test_target_that_was_not_asked_for(state: State, clock: Clock) -> None:
     clock.now += 1
     assert not [change for change in state.apply_zone(silent) if change.event.startswith("target")]
     assert state.snapshot().targets == ((SERVER, addresses(TARGET, ADDRESS)),)
-    clock.now += 60
+    clock.now += 2 * INTERVAL_SECONDS
     assert [change.event for change in state.apply_zone(silent)] == ["target unresolvable"]
     assert state.snapshot().targets == ((SERVER, spared),)
 
@@ -1019,6 +1019,30 @@ def test_endpoint_that_one_check_left_out(state: State) -> None:
     assert state.snapshot().hosts_up() == {}
     state.apply_zone(zone_check(published(), zone="other.test", at=13.0 + 2 * INTERVAL_SECONDS))
     assert last() is None
+
+
+def test_endpoint_that_one_check_came_to_too_late(state: State) -> None:
+    """A check that ends before its probe undoes no finding of another zone; for one alone it is a timeout."""
+    configure(state, {ZONE: zone_settings(), "other.test": zone_settings()})
+
+    def late(at: float) -> ZoneCheck:
+        result = replace(probed(endpoint(), ProbeFailure.TIMEOUT, at=at), started_at=None)
+        return zone_check(published(), zone=ZONE, probes=[result])
+
+    def last() -> ProbeFailure | None:
+        return endpoint_of(state.snapshot(), endpoint()).last.failure
+
+    state.apply_zone(zone_check(published(), zone="other.test", at=10.0))
+    for at in (11.0, 10.0 + 2 * INTERVAL_SECONDS):
+        state.apply_zone(late(at))
+        assert last() is None
+    state.apply_zone(late(11.0 + 2 * INTERVAL_SECONDS))
+    assert last() is ProbeFailure.TIMEOUT
+    state.apply_zone(zone_check(published(), zone="other.test", at=12.0 + 2 * INTERVAL_SECONDS))
+    assert last() is None
+    configure(state, {ZONE: zone_settings()})
+    state.apply_zone(late(13.0 + 2 * INTERVAL_SECONDS))
+    assert last() is ProbeFailure.TIMEOUT
 
 
 @pytest.mark.parametrize(

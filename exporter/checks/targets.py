@@ -5,7 +5,7 @@ Pure functions, no sockets, no clock.
 
 from collections.abc import Iterable, Mapping
 
-from exporter.model import AddressLookup, Family, LookupStatus, TargetLookup, family_of
+from exporter.model import UNFINISHED, AddressLookup, Family, LookupStatus, TargetLookup, family_of
 
 
 def merge_target(
@@ -14,7 +14,8 @@ def merge_target(
     """Make one result of the lookups of a target's address families at one server.
 
     Addresses in `known`, the ones probed so far, are kept where their family's lookup failed. At most
-    `limit` addresses stay, known ones first, then in order, so that rotation invents no change.
+    `limit` addresses stay, known ones first, then in order, so that rotation invents no change. Where the
+    deadline cut a lookup off, the server was not asked.
     """
     current = {address for lookup in lookups.values() for address in lookup.addresses}
     kept = {
@@ -23,6 +24,7 @@ def merge_target(
         if (lookup := lookups.get(family_of(address))) and not lookup.status.usable
     }
     familiar = set(known)
+    queries = tuple(query for lookup in lookups.values() for query in lookup.queries)
     probed = sorted(current | kept, key=lambda address: (address not in familiar, address))
     chosen = sorted(probed[:limit])
     return TargetLookup(
@@ -32,7 +34,8 @@ def merge_target(
         failure=None if current else worst_status([lookup.status for lookup in lookups.values()]),
         alias_of=next((lookup.alias_of for lookup in lookups.values() if lookup.alias_of), None),
         ignored=len(probed) - len(chosen),
-        queries=tuple(query for lookup in lookups.values() for query in lookup.queries),
+        asked=all(query.outcome != UNFINISHED for query in queries),
+        queries=queries,
     )
 
 

@@ -14,6 +14,7 @@ from exporter.model import (
     Host,
     IgnoredReason,
     Memory,
+    ProbeFailure,
     ProbeResult,
     TargetLookup,
     endpoints_of,
@@ -71,14 +72,14 @@ class Holdings:
         """Take over what `owner` saw of the targets that are held, by DNS server, and tell what changed.
 
         A server that was not asked for the target this time does not undo what another owner got from it
-        less than `fresh` seconds ago.
+        less than two times `fresh` seconds ago; nor does one whose answer came too late for the check.
         """
         changes: list[Change] = []
         for dns_server, lookups in seen:
             for lookup in lookups:
                 key = (dns_server, lookup.target)
                 asker, asked_at = self._asked.get(key) or (owner, now)
-                known_better = not lookup.asked and asker != owner and now - asked_at <= fresh
+                known_better = not lookup.asked and asker != owner and now - asked_at <= 2 * fresh
                 if key not in self._targets or known_better:
                     continue
                 changes += target_changes(dns_server, self._targets.get(key), lookup)
@@ -90,18 +91,25 @@ class Holdings:
     def apply_probes(self, results: Iterable[ProbeResult], *, fresh: float) -> list[Change]:
         """Count results; one that several zones share, or an older one, counts once.
 
-        An endpoint that was one too many for one check does not undo what another found out about it less
-        than two times `fresh` seconds ago.
+        An endpoint that was one too many for one check, or that it did not come to in time, does not undo
+        what another found out about it less than two times `fresh` seconds ago.
         """
         changes: list[Change] = []
         for result in results:
             before = self._endpoints.get(result.endpoint)
-            stale = before is not None and not _is_news(result, before.last, patience=2 * fresh)
+            stale = before is not None and not self._is_news(result, before.last, patience=2 * fresh)
             if result.endpoint in self._endpoints and not stale:
                 after = count_probe(before, result)
                 changes += endpoint_changes(before, after)
                 self._endpoints[result.endpoint] = after
         return changes
+
+    def _is_news(self, result: ProbeResult, before: ProbeResult, *, patience: float) -> bool:
+        """Tell whether a result takes the place of the one before, seconds counted by the monotonic clock."""
+        age_seconds = result.finished_monotonic - before.finished_monotonic
+        late = _is_late(result) and not _is_late(before) and self._endpoints.is_shared(result.endpoint)
+        cut = result.ignored is IgnoredReason.PROBES_PER_CHECK and before.ignored is not result.ignored
+        return age_seconds > (patience if late or cut else 0)
 
     def memory(self, owners: Iterable[Hashable]) -> Memory:
         """Recall the addresses and endpoints that owners hold, of the latter not those that were left out."""
@@ -148,8 +156,6 @@ class Holdings:
         return tuple(self._endpoints.values())
 
 
-def _is_news(result: ProbeResult, before: ProbeResult, *, patience: float) -> bool:
-    """Tell whether a result takes the place of the one before, seconds counted by the monotonic clock."""
-    age_seconds = result.finished_monotonic - before.finished_monotonic
-    cut = result.ignored is IgnoredReason.PROBES_PER_CHECK and before.ignored is not result.ignored
-    return age_seconds > (patience if cut else 0)
+def _is_late(result: ProbeResult) -> bool:
+    """Tell whether the check ended before the probe did, which says nothing of the endpoint."""
+    return result.failure is ProbeFailure.TIMEOUT and result.started_at is None

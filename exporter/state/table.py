@@ -41,6 +41,10 @@ class HeldTable(Generic[K, V]):
         """Tell what `owner` holds."""
         return self._held.get(owner, frozenset())
 
+    def is_shared(self, key: K) -> bool:
+        """Tell whether more than one owner holds a key."""
+        return self._holders[key] > 1
+
     def __contains__(self, key: K) -> bool:
         return key in self._holders
 
