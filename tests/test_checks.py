@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import pytest
 
 from exporter.boundaries import Boundaries
 from exporter.checks import Checker, CheckSettings
 from exporter.checks.targets import merge_target, worst_status
-from exporter.discovery import Authoritative, Discovery, ResolvConf, SoaLookup
+from exporter.discovery import Authoritative, Budget, Discovery, ResolvConf, SoaLookup
 from exporter.model import (
     AddressLookup,
     DnsServer,
@@ -127,7 +127,13 @@ class Dns(Discovery):
         self.expected: dict[str, AbstractSet[Host]] = {}
         self.known: dict[str, AbstractSet[Host]] = {}
         self.limits: set[int] = set()
+        self.budgets: list[Budget] = []
         self.resolv_conf = ResolvConf()
+
+    def within(self, budget: Budget) -> Self:
+        """Note that there is a budget."""
+        self.budgets.append(budget)
+        return self
 
     async def _ask(self, question: str, server: str, default: object) -> Any:
         self.asked.append(f"{question} @{server}")
@@ -322,6 +328,18 @@ def test_healthy_zone(dns: Dns, probes: Probes) -> None:
 
     run(scenario())
     assert sorted(dns.asked) == [f"{q} @{LABEL}" for q in sorted([*dns.answers])]
+
+
+def test_budget(dns: Dns, probes: Probes) -> None:
+    """What one check gets to read is no other check's loss."""
+
+    async def scenario() -> None:
+        checks = checker(dns)
+        await checks.check_zone(ZONE, [SERVER], Memory())
+        await checks.check_zone("other.test", [SERVER], Memory())
+
+    run(scenario())
+    assert len(set(dns.budgets)) == 2
 
 
 def test_queries(dns: Dns, probes: Probes) -> None:
@@ -1133,7 +1151,8 @@ def test_addresses_by_the_deadline(dns: Dns, probes: Probes) -> None:
     async def scenario() -> None:
         check = await at_deadline(checker(dns).check_zone(ZONE, [SERVER], remember(HOST)), silence)
         assert check.servers[0].lookup.status is OK
-        assert targets(check) == {TARGET: TargetLookup(target=TARGET, probed=(ADDRESS,), failure=TIMEOUT)}
+        late = TargetLookup(target=TARGET, probed=(ADDRESS,), failure=TIMEOUT, asked=False)
+        assert targets(check) == {TARGET: late}
         assert told(targets(check)[TARGET].queries) == [(LABEL, f"A {TARGET}", "unfinished")]
 
     run(scenario())
@@ -1190,7 +1209,7 @@ def test_static_host_by_the_deadline(dns: Dns, probes: Probes) -> None:
 
     async def scenario() -> None:
         check = await at_deadline(checker(dns).check_host(HOST, [SERVER], Memory()), silence)
-        assert check.targets == {LABEL: TargetLookup(target=TARGET, failure=TIMEOUT)}
+        assert check.targets == {LABEL: TargetLookup(target=TARGET, failure=TIMEOUT, asked=False)}
         assert check.probes == ()
 
     run(scenario())

@@ -39,6 +39,7 @@ from exporter.discovery.answers import (
 )
 from exporter.discovery.exchange import Answer, Exchange, Reply
 from exporter.discovery.transport import EDNS_PAYLOAD_BYTES, Transport
+from exporter.discovery.wire import Budget, Examined
 from exporter.model import DnsServer, Family, LookupStatus
 from exporter.model import Query as SentQuery
 from tests.fake_dns import (
@@ -910,8 +911,10 @@ def read_aside(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     reading: list[str] = []
     second = asyncio.Event()
 
-    async def run_aside(work: Callable[[], Answer]) -> Answer:
+    async def run_aside(work: Callable[[], Answer | Examined]) -> Answer | Examined:
         answer = work()
+        if isinstance(answer, Examined):
+            return answer
         reading.append(answer.question[0].name.to_text())
         if len(reading) > 1:
             second.set()
@@ -922,13 +925,16 @@ def read_aside(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return reading
 
 
-def test_answer_that_takes_long_delays_no_other_server(read_aside: list[str]) -> None:
-    """While a large answer of one server is read, that of another is read too."""
+def test_answer_that_takes_long_delays_no_other_check(read_aside: list[str]) -> None:
+    """While a large answer of one server is read, that of another to another check is read too."""
     large = streams(says(*RECORDS))
 
     async def asking(*servers: DnsServer) -> list[Reply]:
         shared = transport()
-        found = await asyncio.gather(*(shared.ask(server, NAME, SRV) for server in servers))
+        checks = [shared.within(Budget()) for _ in servers]
+        found = await asyncio.gather(
+            *(each.ask(server, NAME, SRV) for each, server in zip(checks, servers, strict=True))
+        )
         return [reply for reply, _ in found]
 
     with (
@@ -940,8 +946,9 @@ def test_answer_that_takes_long_delays_no_other_server(read_aside: list[str]) ->
     assert read_aside == [f"{NAME}."] * 2
 
 
-def test_answers_of_one_server_are_read_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the large answers of one server, one is read at a time."""
+@pytest.mark.parametrize("one", ["server", "check"])
+def test_long_answers_are_read_in_turn(monkeypatch: pytest.MonkeyPatch, one: str) -> None:
+    """Of the large answers of one server, or of several to one check, one is read at a time."""
     now, most = 0, 0
 
     async def run_aside(work: Callable[[], Answer]) -> Answer:
@@ -953,13 +960,18 @@ def test_answers_of_one_server_are_read_in_turn(monkeypatch: pytest.MonkeyPatch)
         now -= 1
         return work()
 
-    async def asking(server: DnsServer) -> None:
+    async def asking(servers: list[DnsServer]) -> list[Exchange]:
         shared = transport()
-        await asyncio.gather(*(shared.ask(server, NAME, SRV) for _ in range(4)))
+        checks = [shared.within(Budget()) if one == "server" else shared for _ in servers]
+        asked = (check.ask(server, NAME, SRV) for check, server in zip(checks, servers, strict=True))
+        return await asyncio.gather(*asked)
 
     monkeypatch.setattr(transport_module, "run_aside", run_aside)
-    with FakeDns(changed(truncate), tcp=streams(says(*RECORDS))) as fake:
-        run(asking(fake.server))
+    with contextlib.ExitStack() as stack:
+        large = streams(says(*RECORDS))
+        fakes = [stack.enter_context(FakeDns(changed(truncate), tcp=large)).server for _ in range(4)]
+        found = run(asking(fakes[:1] * 4 if one == "server" else fakes))
+        assert [len(targets(exchange.reply)) for exchange in found] == [len(RECORDS)] * 4
     assert (now, most) == (0, 1)
 
 
@@ -977,13 +989,32 @@ def test_small_answers_that_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
         assert aside == []
     with FakeDns(with_many_labels) as fake:
         assert len(targets(ask(fake.server))) == 4
-        assert len(aside) == 1
+        assert len(aside) == 2, "looked over, and read"
 
 
 def with_many_labels(query: Query) -> Iterable[bytes]:
     """Answer with targets that have as many labels as there can be."""
     longest = ".".join("a" * 114)
     return says(*(f"{NAME}. SRV 0 0 {port} {longest}.contoso.com." for port in range(1, 5)))(query)
+
+
+def test_budget_of_a_check() -> None:
+    """Long answers of several servers are read up to a budget, but each server may tell of some hosts."""
+
+    async def asking(servers: Iterable[DnsServer], budget: Budget | None) -> list[Reply]:
+        bounded = transport() if budget is None else transport().within(budget)
+        return [(await bounded.ask(server, NAME, SRV)).reply for server in servers]
+
+    with contextlib.ExitStack() as stack:
+
+        def serve(*records: str) -> DnsServer:
+            return stack.enter_context(FakeDns(changed(truncate), tcp=streams(says(*records)))).server
+
+        many = [serve(*RECORDS) for _ in range(3)]
+        replies = run(asking([*many, serve(*RECORDS[:100]), serve(*RECORDS)], Budget(800_000)))
+        assert replies[2] == replies[4] == LookupStatus.BAD_RESPONSE
+        assert [len(targets(replies[each])) for each in (0, 1, 3)] == [len(RECORDS), len(RECORDS), 100]
+        assert len(targets(run(asking(many, None))[2])) == len(RECORDS)
 
 
 def test_slot_is_given_back() -> None:

@@ -18,7 +18,7 @@ from exporter.checks.allotment import Allotment
 from exporter.checks.servers import Members, Servers
 from exporter.checks.targets import merge_target, worst_status
 from exporter.checks.turns import Turns
-from exporter.discovery import Authoritative, Discovery, SoaLookup
+from exporter.discovery import Authoritative, Budget, Discovery, SoaLookup
 from exporter.model import (
     UNFINISHED,
     AddressLookup,
@@ -95,6 +95,7 @@ class Run:
     ) -> None:
         self._means = means
         self._settings = means.settings
+        self._discovery = means.discovery.within(Budget())
         self._owner = owner
         self._started = asyncio.get_running_loop().time()
         self._within_seconds = within_seconds
@@ -155,10 +156,10 @@ class Run:
 
     async def _find_group(self, group: ServerGroup, name: str, known: tuple[DnsServer, ...]) -> Members:
         if group is ServerGroup.SYSTEM:
-            system = self._means.discovery.system()
+            system = self._discovery.system()
             return Members(servers=system.servers or known, status=system.missing)
         found, status, queries = await self._by_deadline(
-            self._means.discovery.find_authoritative(name, self._settings.address_families),
+            self._discovery.find_authoritative(name, self._settings.address_families),
             late=Authoritative(
                 frozenset(), LookupStatus.TIMEOUT, _unfinished(ServerGroup.SYSTEM.value, name, "NS")
             ),
@@ -201,7 +202,7 @@ class Run:
         published = hosts_of(memory.records.get(server.label, ()))
         expected = frozenset(memory.expected)
         lookup = await self._by_deadline(
-            self._means.discovery.lookup_srv(
+            self._discovery.lookup_srv(
                 zone, server, expected=expected, known=published, limit=self._settings.records_per_zone
             ),
             late=SrvLookup(
@@ -221,7 +222,7 @@ class Run:
         if lookup.soa_serial is not None or not lookup.status.usable:
             return SoaLookup(lookup.soa_serial)
         return await self._by_deadline(
-            self._means.discovery.lookup_soa_serial(zone, server),
+            self._discovery.lookup_soa_serial(zone, server),
             late=SoaLookup(None, _unfinished(server.label, zone, "SOA")),
         )
 
@@ -302,7 +303,7 @@ class Run:
 
     async def _shared_lookup(self, name: str, family: Family, server: DnsServer) -> AddressLookup:
         async with self._lookup_share:  # before it begins: who else wants it does not wait for our turn
-            work = functools.partial(self._means.discovery.lookup_addresses, name, family, server)
+            work = functools.partial(self._discovery.lookup_addresses, name, family, server)
             return await asyncio.shield(
                 self._means.addresses.start((name, family, server), self._owner, work)
             )

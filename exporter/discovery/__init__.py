@@ -5,11 +5,12 @@ neither the schedule nor what was seen before, but for what a caller passes in.
 """
 
 import asyncio
+import copy
 import time
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import dns.rdatatype
 
@@ -25,12 +26,14 @@ from exporter.discovery.answers import (
 from exporter.discovery.exchange import Answer, Exchange, Reply
 from exporter.discovery.system import RESOLV_CONF, ResolvConf, parse_resolv_conf, read_resolv_conf
 from exporter.discovery.transport import Transport
+from exporter.discovery.wire import Budget
 from exporter.model import AddressLookup, DnsServer, Family, Host, LookupStatus, Queries, SrvLookup
 from exporter.names import SRV_PREFIX
 
 __all__ = [
     "RESOLV_CONF",
     "Authoritative",
+    "Budget",
     "Discovery",
     "ResolvConf",
     "SoaLookup",
@@ -63,6 +66,12 @@ class Discovery:
     def __init__(self, transport: Transport, *, resolv_conf: Path = RESOLV_CONF) -> None:
         self._transport = transport
         self._resolv_conf = resolv_conf
+
+    def within(self, budget: Budget) -> Self:
+        """Give these lookups with a budget for reading answers."""
+        bounded = copy.copy(self)
+        bounded._transport = self._transport.within(budget)  # noqa: SLF001 (of the same class)
+        return bounded
 
     def system(self) -> ResolvConf:
         """Read the servers and suffixes of this machine as they are now."""

@@ -8,10 +8,12 @@ from, counts).
 
 import asyncio
 import contextlib
+import copy
 import functools
 import socket
 import weakref
 from collections.abc import Mapping
+from typing import Self
 
 import dns.flags
 import dns.message
@@ -21,7 +23,7 @@ import dns.rcode
 import dns.rdatatype
 
 from exporter.discovery.exchange import EXPECTED_ERRORS, Answer, Exchange, Journal, Reply
-from exporter.discovery.wire import examine
+from exporter.discovery.wire import Budget, examine
 from exporter.failures import classify_lookup
 from exporter.model import DnsServer, Family, LookupStatus, family_of
 from exporter.sockets import open_socket, socket_address
@@ -29,6 +31,7 @@ from exporter.threads import run_aside
 
 EDNS_PAYLOAD_BYTES = 1232  # what passes everywhere unfragmented: DNS flag day 2020
 _WORK_AT_ONCE = 20_000  # ten milliseconds: more than that is read in a thread, for the event loop's sake
+_BYTES_PER_WORK = 3  # what it takes to find that out
 _RECEIVE_ERRORS = {Family.IPV4: (socket.IPPROTO_IP, 11), Family.IPV6: (socket.IPPROTO_IPV6, 25)}
 """IP_RECVERR and IPV6_RECVERR of Linux (ip(7), ipv6(7)): hear of ICMP "host unreachable", too."""
 
@@ -48,9 +51,16 @@ class Transport:
         self._attempts = attempts
         self._source_addresses = source_addresses
         self._max_in_flight = max_in_flight
+        self._budget = Budget()
         # Weak, so that they go with the last query to a server: which servers there are can change.
         self._slots: weakref.WeakValueDictionary[DnsServer, asyncio.Semaphore] = weakref.WeakValueDictionary()
         self._reading: weakref.WeakValueDictionary[DnsServer, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    def within(self, budget: Budget) -> Self:
+        """Give this transport with a budget for reading; sockets and turns go on being shared."""
+        bounded = copy.copy(self)
+        bounded._budget = budget  # noqa: SLF001 (of the same class)
+        return bounded
 
     async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Exchange:
         """Ask `server` for the records of `rdtype` at `name` (canonical form).
@@ -97,7 +107,8 @@ class Transport:
     async def _try_udp(self, server: DnsServer, sock: socket.socket, query: Answer) -> Answer:
         async with asyncio.timeout(self._timeout_seconds):
             await asyncio.get_running_loop().sock_sendall(sock, query.to_wire())
-            return await self._read(server, await _receive(sock, query), query)
+            answer = await _receive(sock, query)
+        return await self._read(server, answer, query)
 
     def _connected(self, server: DnsServer) -> socket.socket:
         family = family_of(server.address)
@@ -121,17 +132,26 @@ class Transport:
                 await loop.sock_connect(sock, socket_address(server.address, server.port))
                 await loop.sock_sendall(sock, len(wire).to_bytes(2, "big") + wire)
                 size = int.from_bytes(await _receive_exactly(sock, 2), "big")
-                return await self._read(server, await _receive_exactly(sock, size), query)
+                answer = await _receive_exactly(sock, size)
+        return await self._read(server, answer, query)
 
     async def _read(self, server: DnsServer, wire: bytes, query: Answer) -> Answer:
-        """Read an answer, in a thread if that takes long; of each server one at a time."""
+        """Read an answer; one that takes long in a thread, and one at a time of each check and each server.
+
+        That it was in time is settled by then. To the interpreter the event loop is one thread among others:
+        many of them would leave it little.
+        """
         if len(wire) <= EDNS_PAYLOAD_BYTES:
             examined = examine(wire)
             if examined.work <= _WORK_AT_ONCE:
                 return _parse(examined.wire, query)
+        rdtype = query.question[0].rdtype
         reading = self._reading.setdefault(server, asyncio.Lock())
-        async with reading:
-            return await run_aside(lambda: _parse(examine(wire).wire, query))
+        async with self._budget.reading, reading:
+            self._budget.spend(len(wire) // _BYTES_PER_WORK, rdtype)
+            examined = await run_aside(lambda: examine(wire))
+            self._budget.spend(examined.work, rdtype)
+            return await run_aside(lambda: _parse(examined.wire, query))
 
 
 async def _receive(sock: socket.socket, query: Answer) -> bytes:

@@ -9,6 +9,7 @@ the message alone; what costs too much is refused, and what nobody reads is made
 Follows RFC 1035 (4.1.4, compression), RFC 3597 (unknown types) and RFC 9619 (one question).
 """
 
+import asyncio
 import collections
 import struct
 from typing import NamedTuple
@@ -24,6 +25,10 @@ MOST_RECORDS = 1000
 MOST_WORK = 600_000
 """About as many times half a microsecond: twice what as many plain records take as there may be."""
 
+CHECK_WORK = 2_000_000
+"""A second, in which 16 servers can tell of 500 records each."""
+_FREE_WORK = {dns.rdatatype.SRV: 60_000}
+"""What an answer to the one such question that a server is asked may take, whatever others have taken."""
 _HEADER = struct.Struct("!HHHHHH")
 _QUESTION = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
@@ -48,6 +53,30 @@ _NAMES_AT = {
 _ABOUT_THE_MESSAGE = {dns.rdatatype.OPT, dns.rdatatype.TSIG}
 
 Labels = tuple[bytes, ...]
+
+
+class Budget:
+    """What the long answers that one check gets may take to read in all.
+
+    Each alone is bounded, but many servers may send one, to each of many questions. They are read in turn, by
+    who holds `reading`.
+    """
+
+    def __init__(self, units: int = CHECK_WORK) -> None:
+        self.reading = asyncio.Lock()
+        self._left = units
+
+    def spend(self, work: int, rdtype: dns.rdatatype.RdataType) -> None:
+        """Spend units of work on an answer, unless every server may take as many for such a question.
+
+        Raises:
+            dns.exception.FormError: Not so many are left.
+        """
+        if work <= _FREE_WORK.get(rdtype, 0):
+            return
+        if work > self._left:
+            raise dns.exception.FormError
+        self._left -= work
 
 
 class Examined(NamedTuple):
