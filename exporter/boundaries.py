@@ -22,7 +22,8 @@ Network = IPv4Network | IPv6Network
 NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)
 """How long a NAT64 prefix can be (RFC 6052, 2.2)."""
 
-_LAST_32 = tuple(map(IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
+_TRANSLATED = tuple(map(IPv6Network, ("::ffff:0:0:0/96", "64:ff9b::/96")))
+_COMPATIBLE = IPv6Network("::/96")
 _LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 _TEREDO = IPv6Network("2001::/32")
@@ -34,10 +35,15 @@ _BITS_56 = 2**56 - 1
 
 
 class _Form(NamedTuple):
-    """One way to read an IPv6 address: the prefix that says so, and the IPv4 addresses that it stands for."""
+    """One way to read an IPv6 address: the prefix that says so, and the IPv4 addresses that it stands for.
+
+    `translated` tells a translator, which has no other way to go, from a tunnel, around which an address may
+    be routed like any other.
+    """
 
     prefix: IPv6Network
     embedded: tuple[IPv4Address, ...]
+    translated: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +72,16 @@ class Boundaries:
     def lists(self, address: str) -> bool:
         """Tell whether the networks hold an address, in all forms in which it can be read.
 
-        One that stands for IPv4 addresses is in when these are, or by a network within the very prefix that
-        makes it stand for them: ::/0 lets nobody reach 127.0.0.1 through a translator.
+        One that stands for IPv4 addresses is in when these are, and it is itself too if a tunnel leads to
+        them; or by a network within the very prefix that makes it stand for them: ::/0 lets nobody reach
+        127.0.0.1 through a translator.
         """
         ip = _plain(address)
         forms = tuple(self._forms(ip))
         return all(self._lists_form(ip, form) for form in forms) if forms else self._holds(ip)
 
     def _lists_form(self, ip: IPv4Address | IPv6Address, form: _Form) -> bool:
-        if all(map(self._holds, form.embedded)):
+        if all(map(self._holds, form.embedded)) and (form.translated or self._holds(ip)):
             return True
         meant = any(
             isinstance(network, IPv6Network) and network.subnet_of(form.prefix) and ip in network
@@ -98,15 +105,15 @@ class Boundaries:
         own = [prefix for prefix in self.nat64_prefixes if ip in prefix]
         for prefix in own:
             yield _Form(prefix, (_read_nat64(ip, prefix.prefixlen),))
-        for prefix in _LAST_32:
+        for prefix in (*_TRANSLATED, _COMPATIBLE):
             if ip in prefix:
-                yield _Form(prefix, (_read_nat64(ip, 96),))
+                yield _Form(prefix, (_read_nat64(ip, 96),), translated=prefix != _COMPATIBLE)
         if ip in _LOCAL_NAT64 and not own:
             yield _Form(_LOCAL_NAT64, _guess_nat64(ip))
         if ip.sixtofour:
-            yield _Form(_SIX_TO_FOUR, (ip.sixtofour,))
+            yield _Form(_SIX_TO_FOUR, (ip.sixtofour,), translated=False)
         if ip.teredo:
-            yield _Form(_TEREDO, ip.teredo)
+            yield _Form(_TEREDO, ip.teredo, translated=False)
 
 
 def _plain(address: str) -> IPv4Address | IPv6Address:

@@ -130,7 +130,6 @@ def test_with_networks_and_ports(
 @pytest.mark.parametrize(
     "form",
     [
-        pytest.param(("::{}", "::/96"), id="compatible"),
         pytest.param(("::ffff:0:{}", "::ffff:0:0:0/96"), id="translated"),
         pytest.param(("64:ff9b::{}", "64:ff9b::/96"), id="NAT64"),
         pytest.param(("64:ff9b:1::{}", "64:ff9b:1::/48"), id="local NAT64"),
@@ -167,20 +166,28 @@ def test_translated_with_networks(
 @pytest.mark.parametrize(
     ("address", "given_networks", "allowed"),
     [
-        ("2002:a01:203::1", ["10.0.0.0/8"], True),
+        ("2002:a01:203::1", ["10.0.0.0/8"], False),
+        ("2002:a01:203::1", ["10.0.0.0/8", "2000::/3"], True),
         ("2002:a01:203::1", ["2002::/16"], True),
         ("2002:a01:203::1", ["2002:a01:203::/48"], True),
         ("2002:a01:203::1", ["2000::/3"], False),
         ("2002:7f00:1::1", ["2002::/16"], False),
         ("2001:0:c633:6401::f5fe:fdfc", ["10.0.0.0/8"], False),
-        ("2001:0:c633:6401::f5fe:fdfc", ["10.0.0.0/8", "198.51.100.0/24"], True),
+        ("2001:0:c633:6401::f5fe:fdfc", ["10.0.0.0/8", "198.51.100.0/24"], False),
+        ("2001:0:c633:6401::f5fe:fdfc", ["10.0.0.0/8", "2000::/3"], False),
+        ("2001:0:c633:6401::f5fe:fdfc", ["10.0.0.0/8", "198.51.100.0/24", "2000::/3"], True),
         ("2001:0:c633:6401::f5fe:fdfc", ["2001::/32"], True),
         ("2001:0:c633:6401::f5fe:fdfc", ["2001::/16"], False),
+        ("::10.1.2.3", ["10.0.0.0/8"], False),
+        ("::10.1.2.3", ["10.0.0.0/8", "::/0"], True),
+        ("::127.0.0.1", ["10.0.0.0/8", "::/0"], False),
+        ("::10.1.2.3", ["::/96"], True),
+        ("::127.0.0.1", ["::/96"], False),
         ("64:ff9b:1:a01:2:300::", ["10.0.0.0/8"], False),
     ],
 )
 def test_tunnels_with_networks(address: str, given_networks: list[str], *, allowed: bool) -> None:
-    """Of a tunnel both ends have to be listed, and of an unknown layout all readings."""
+    """Of a tunnel all ends have to be listed, as has the address; of an unknown layout all readings."""
     assert Boundaries(networks=networks(*given_networks)).allows(address, 1688) is allowed
 
 
