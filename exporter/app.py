@@ -20,13 +20,14 @@ import structlog
 from exporter.build import read_build_info
 from exporter.config import Config, parse
 from exporter.demo import Lab
+from exporter.files import read_file
 from exporter.health import Health, summarize
 from exporter.history import History
 from exporter.model import host_port
 from exporter.narrowing import watched
 from exporter.notify import Notifier
 from exporter.ondemand import OnDemand
-from exporter.reload import Loader, Part, Reloader, Source, read_file
+from exporter.reload import Loader, Part, Reloader, Source
 from exporter.scheduler import Scheduler
 from exporter.state import State
 from exporter.web import Backend, Paths, make_application

@@ -43,6 +43,7 @@ class Health:
         self._describe = describe
         self._count_internal_error = count_internal_error
         self._known: tuple[str, ...] = ()
+        self._suspected: tuple[str, ...] = ()
         self._refused = ""
 
     def begin(self) -> None:
@@ -77,13 +78,15 @@ class Health:
             await asyncio.sleep(0)  # after a pause of the machine, whatever else is due goes first
 
     def _look(self) -> None:
-        before, now = self._known, self._stalled()
-        self._known = now
+        """Look, and believe what is found twice: after a pause of this machine, all else is late but this."""
+        found = self._stalled()
+        before, now = self._known, tuple(name for name in found if name in self._suspected)
+        self._known, self._suspected = now, found
         if fresh := [name for name in now if name not in before]:
             log.error("checks stalled", checks=name_some(fresh))
         if resumed := [name for name in before if name not in now]:
             log.info("checks go on", checks=name_some(resumed))
-        self._notifier.status(self._status(), progress=not now)
+        self._notifier.status(self._status(), progress=not found)
 
     def _status(self) -> str:
         stalled = f"stalled: {name_some(self._known)}" if self._known else ""

@@ -8,11 +8,9 @@ Knows neither how a configuration is parsed nor what is done with it.
 import asyncio
 import contextlib
 import dataclasses
-import errno
 import functools
 import hashlib
 import socket
-import stat
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ import structlog
 
 from exporter.config import Config, ConfigError, Problem, default, parse
 from exporter.discovery import RESOLV_CONF, parse_resolv_conf
+from exporter.files import read_file
 from exporter.state import State
 from exporter.threads import run_aside
 
@@ -81,16 +80,9 @@ def file_source(path: Path) -> Source[Config]:
     return Source(name=str(path), read=functools.partial(read_file, path), load=parse)
 
 
-def read_file(path: Path) -> bytes:
-    """Read a file that can be read again and again; a pipe would keep the reader waiting for ever."""
-    if stat.S_ISFIFO(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "is a pipe, not a file")
-    return path.read_bytes()
-
-
 def system_source() -> Source[Config]:
     """Take the configuration from this machine: its search suffixes are the zones, its servers are asked."""
-    return Source(name=str(RESOLV_CONF), read=RESOLV_CONF.read_bytes, load=_system_config)
+    return Source(name=str(RESOLV_CONF), read=functools.partial(read_file, RESOLV_CONF), load=_system_config)
 
 
 def _system_config(content: bytes) -> Config:

@@ -1,5 +1,6 @@
 """Tests of resolv.conf: what a machine would ask whom, for good files, bad ones and none."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,8 @@ def test_file_that_is_no_utf8(tmp_path: Path) -> None:
         ("missing/resolv.conf", "unreachable"),
         ("directory", "local_error"),
         ("loop", "local_error"),
+        ("pipe", "local_error"),
+        ("endless", "local_error"),
     ],
 )
 def test_file_that_cannot_be_read(
@@ -139,6 +142,8 @@ def test_file_that_cannot_be_read(
     """
     (tmp_path / "directory").mkdir()
     (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
     monkeypatch.setattr("socket.gethostname", lambda: "exporter.contoso.com")
     assert read_resolv_conf(tmp_path / name) == ResolvConf(
         search=("contoso.com",), missing=LookupStatus(missing)

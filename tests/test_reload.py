@@ -440,6 +440,12 @@ def test_pipe(tmp_path: Path, state: State, log: Log) -> None:
     assert load(loader).zones
 
 
+def test_file_without_end(state: State, log: Log) -> None:
+    """A file larger than any configuration is refused before it fills the memory."""
+    with pytest.raises(ConfigError, match="is larger than 16 MiB"):
+        load(Loader(file_source(Path("/dev/zero")), state))
+
+
 # --- Two files
 
 

@@ -11,6 +11,7 @@ import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from exporter.files import read_file
 from exporter.model import DnsServer, LookupStatus, is_address
 from exporter.names import parse_name
 
@@ -37,7 +38,7 @@ def read_resolv_conf(path: Path = RESOLV_CONF) -> ResolvConf:
     """
     text, missing = "", LookupStatus.UNREACHABLE
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_file(path).decode(errors="replace")
     except FileNotFoundError:
         pass
     except OSError:
