@@ -7,10 +7,13 @@ What follows every row is the same: the next check is right, the process is heal
 import contextlib
 import http.client
 import re
+import signal
 import socket
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pytest
@@ -18,12 +21,14 @@ import pytest
 from tests.services import (
     DEADLINE_SECONDS,
     LOOPBACK,
+    PAUSE_SECONDS,
     ROOT,
     Exporter,
     Lab,
     Listener,
     Named,
     Namespace,
+    Process,
     Samples,
     config,
     parse_metrics,
@@ -143,16 +148,61 @@ def promised() -> list[str]:
 # --- Scenes
 
 
-def watch(lab: Lab, *, start: Callable[..., Exporter] | None = None, **options: Any) -> Scene:
-    """Start BIND, a KMS host and the exporter on loopback; `options` are those of `start`."""
+def watch(
+    lab: Lab,
+    kind: type[S],
+    *,
+    start: Callable[..., Exporter] | None = None,
+    before: Sequence[str] = (),
+    keys: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> S:
+    """Start BIND, a KMS host and the exporter on loopback, and make a scene of this kind of them.
+
+    `start` starts the exporter where `lab` does not, `before` is put before its command, `keys` go into its
+    configuration; the scene has `more` fields than others.
+    """
     listener = lab.listener()
     records = zone_file(f"kms1 A {LOOPBACK}", srv("kms1", listener.port), ttl_seconds=1)
     named = lab.named({ZONE: records})
-    keys = options.pop("keys", {})
-    exporter = (start or lab.exporter)(config(zone(ZONE, named.server), **keys), **options)
-    scene = Scene(lab=lab, exporter=exporter, named=named, listener=listener, dns_server=named.server)
+    exporter = (start or lab.exporter)(config(zone(ZONE, named.server), **(keys or {})), before=before)
+    scene = kind(lab=lab, exporter=exporter, named=named, listener=listener, dns_server=named.server, **more)
     exporter.wait_for(scene.looks_right, "all is well")
     return scene
+
+
+def begin_to_start(
+    lab: Lab,
+    directory: Path,
+    *,
+    until: signal.Signals,
+    program: Sequence[str] = ("-m", "exporter"),
+    command: str = "run",
+    arguments: Sequence[str] = (),
+) -> Process:
+    """Start a service of the program, which asks nobody, and wait until it handles this signal itself."""
+    file = directory / "kms-exporter.yml"
+    file.write_text(f"hosts: ['{LOOPBACK}:1']\n")
+    flags = [f"--web.listen-address={LOOPBACK}:0", *([f"--config.file={file}"] if command == "run" else [])]
+    process = lab.enter_context(Process([sys.executable, *program, command, *flags, *arguments]))
+    bit = 1 << (until - 1)
+    wait_closely(process, lambda: int(proc_status(process.pid, "SigCgt"), 16) & bit)
+    return process
+
+
+def wait_closely(process: Process, look: Callable[[], object]) -> None:
+    """Wait for a moment in the life of a process, for those right after it are what matters."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not look():
+        assert process.running, process.report()
+        assert time.monotonic() < deadline, process.report()
+        time.sleep(PAUSE_SECONDS / 50)
+
+
+def proc_status(pid: int, key: str) -> str:
+    """Read a value of /proc/PID/status (proc(5))."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return dict(line.split(":\t", 1) for line in text.splitlines())[key]
 
 
 class Unheard(Exporter):

@@ -17,9 +17,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.services import ROOT, need, need_namespaces
+from tests.services import ROOT, need, need_library, need_namespaces
 
 NOBODY = "65534"
+SECCOMP = "libseccomp.so.2"
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000  # seccomp(3)
 _EQUAL, _MASKED_EQUAL = 4, 7
 _PROTECTION = 2  # the argument of mmap(2) and its kin
@@ -49,6 +50,7 @@ def sandboxed(unit: Path) -> list[str]:
     """
     need_namespaces()
     need("setpriv", "systemd-analyze")
+    need_library(SECCOMP)
     powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--pdeathsig=KILL"]
     nobody = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     again = "import os, sys; os.execv(sys.executable, [sys.executable, '-c', 'import exporter.app'])"
@@ -74,7 +76,7 @@ class _Filter:
     """A seccomp filter that does `action` with what no rule names."""
 
     def __init__(self, action: int) -> None:
-        self._library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
+        self._library = ctypes.CDLL(SECCOMP, use_errno=True)
         self._library.seccomp_init.restype = ctypes.c_void_p
         self._context = ctypes.c_void_p(self._library.seccomp_init(action))
 

@@ -23,7 +23,18 @@ from deploy.stack import receiver
 from deploy.stack.__main__ import DASHBOARDS
 from deploy.stack.parts import ALERTMANAGER_CONFIG, LOOPBACK, PROMETHEUS_CONFIG, ROOT, Part, parts
 from exporter.cli.arguments import DEFAULT_LISTEN_ADDRESS
-from tests.services import DEADLINE_SECONDS, RULES, Process, free_port, http_request, need, wait_until, which
+from tests.services import (
+    DEADLINE_SECONDS,
+    RULES,
+    Lab,
+    Process,
+    config,
+    free_port,
+    http_request,
+    need,
+    wait_until,
+    which,
+)
 
 COMPOSE = ROOT / "deploy" / "compose" / "compose.yaml"
 GRAFANA_PORT = 3000
@@ -219,6 +230,24 @@ def test_compose_addresses(services: Mapping[str, Any]) -> None:
     for name, ports in named.items():
         [port] = ports
         assert f":{port}/" in " ".join(services[name]["healthcheck"]["test"])
+
+
+@pytest.mark.parametrize("name", ["exporter", "receiver"])
+def test_compose_health_without_a_proxy(services: Mapping[str, Any], lab: Lab, name: str) -> None:
+    """Docker may give a container the proxy of its own configuration, which a health check does not use."""
+    exporter = lab.exporter(config(hosts=[f"{LOOPBACK}:1"]))
+    kind, _, *arguments = services[name]["healthcheck"]["test"]
+    command = re.sub(r"//[\d.]+:\d+/[^']*", f"//{LOOPBACK}:{exporter.web[1]}/-/healthy", arguments[-1])
+    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY"), f"http://{LOOPBACK}:1")
+    done = subprocess.run([sys.executable, *arguments[:-1], command], env=proxies, check=False)
+    assert (kind, done.returncode) == ("CMD", 0)
+
+
+def test_compose_wget_without_a_proxy(services: Mapping[str, Any]) -> None:
+    """The wget of BusyBox takes the proxy that the container is given, unless told not to."""
+    commands = [service["healthcheck"]["test"][1:] for service in services.values()]
+    options = [command[1:5] for command in commands if command[0] == "wget"]
+    assert options == [["-q", "-Y", "off", "-O"]] * 3
 
 
 def test_compose_publishes_for_this_machine_alone(services: Mapping[str, Any]) -> None:

@@ -154,9 +154,11 @@ def refused(seen: Samples) -> set[str]:
 def test_schedule(world: World, exporter: Exporter) -> None:
     """Zones, static hosts, clients, expected and vanished hosts: what may not be probed is not, and shows."""
     bad = {*BAD.values(), *ELSEWHERE.values()}
-    seen = exporter.wait_for(lambda seen: refused(seen) == bad, "all of them are refused")
-    for target, address in ((f"missing.{ZONE}", "127.0.0.1"), (f"assigned.{ZONE}", "127.0.0.1")):
-        assert seen.value("kms_endpoint_failure", target=target, address=address, reason="not_allowed") == 1
+    exporter.wait_for(lambda seen: refused(seen) == bad, "all of them are refused")
+    for target in (f"missing.{ZONE}", f"assigned.{ZONE}"):
+        exporter.wait_for_value(
+            1, "kms_endpoint_failure", target=target, address="127.0.0.1", reason="not_allowed"
+        )
     exporter.wait_for_value(1, "kms_endpoint_up", target=f"good.{ZONE}", address=GOOD)
     exporter.wait_for_value(1, "kms_endpoint_up", target=f"good6.{ZONE}", address=GOOD6)
     exporter.wait_for_value(1, "kms_host_up", target=f"mixed.{ZONE}")
@@ -250,7 +252,9 @@ def test_networks_that_become_narrower(world: World, exporter: Exporter) -> None
 def test_more_than_one_check_may_probe(world: World, exporter: Exporter) -> None:
     """Of too many endpoints the same ones are probed at each check, each host has one, and the rest shows."""
     shared = world.namespace.call(lambda: world.lab.listener("0.0.0.0", SHARED_PORT))
-    reload(exporter, config(zone(CROWD, DNS), probe={}, limits={"probes_per_check": 5}))
+    # With time to spare: a probe that is late on a busy machine would make room for others.
+    unhurried = {"interval": "4s", "timeout": "3s", "limits": {"probes_per_check": 5}}
+    reload(exporter, config(zone(CROWD, DNS), probe={}, **unhurried))
 
     def up(seen: Samples) -> set[str]:
         return {each.labels["address"] for each in seen.series("kms_endpoint_up") if each.value}
@@ -258,13 +262,13 @@ def test_more_than_one_check_may_probe(world: World, exporter: Exporter) -> None
     seen = exporter.wait_for(lambda seen: (len(up(seen)), len(refused(seen))) == (5, 7))
     probed = up(seen)
     assert seen.value("kms_client_verdict", dns_zone=CROWD, verdict="ok") == 1
-    for _ in range(3):
+    for _ in range(2):
         seen = exporter.wait_for_growth("kms_endpoint_probes_total", 1, address=min(probed))
         assert up(seen) == probed
         assert refused(seen) == {*CROWD_ADDRESSES} - probed
     assert [each.value for each in seen.series("kms_host_up")] == [1, 1, 1, 1]
     ignored = {"dns_zone": CROWD, "reason": "probes_per_check"}
-    assert (seen.value("kms_exporter_records_ignored_total", **ignored) or 0) >= 4 * 7
+    assert (seen.value("kms_exporter_records_ignored_total", **ignored) or 0) >= 3 * 7
     assert shared.accepted >= 5
 
 

@@ -287,7 +287,7 @@ def test_answer(answers: tuple[Named, Samples], status: str, records: float | No
     assert seen.state("kms_srv_lookup_status", "status", **at) == status
     assert seen.labels("kms_srv_lookup_status", "status", **at) == {
         *("ok", "nxdomain", "nodata", "servfail"),
-        *("refused", "bad_response", "timeout", "unreachable"),
+        *("refused", "bad_response", "timeout", "unreachable", "local_error"),
     }
     assert seen.value("kms_srv_records", **at) == records
     lookups = seen.value("kms_srv_lookups_total", **at)

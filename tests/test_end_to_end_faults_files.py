@@ -132,14 +132,7 @@ CONFIGURATION = [spoilt("Configuration", lambda scene: scene.exporter.config_fil
 def files(module_lab: Lab) -> Files:
     """Start an exporter that may not read what is forbidden to it."""
     need("setpriv")
-    scene = watch(module_lab, before=[which("setpriv") or "", *POWERLESS])
-    return Files(
-        lab=module_lab,
-        exporter=scene.exporter,
-        named=scene.named,
-        listener=scene.listener,
-        dns_server=scene.dns_server,
-    )
+    return watch(module_lab, Files, before=[which("setpriv") or "", *POWERLESS])
 
 
 @table(CONFIGURATION)
@@ -203,14 +196,7 @@ def secure(module_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Files:
     def start(configuration: Mapping[str, Any], **options: Any) -> Exporter:
         return module_lab.enter_context(Secure(web / "exporter", configuration, web=web, **options))
 
-    scene = watch(module_lab, start=start, before=[which("setpriv") or "", *POWERLESS])
-    return Files(
-        lab=module_lab,
-        exporter=scene.exporter,
-        named=scene.named,
-        listener=scene.listener,
-        dns_server=scene.dns_server,
-    )
+    return watch(module_lab, Files, start=start, before=[which("setpriv") or "", *POWERLESS])
 
 
 @table(WEB)
@@ -246,4 +232,4 @@ def test_disk(lab: Lab, fault: Fault[Scene]) -> None:
     """It writes nothing: started where nothing can be written, it does all that it does elsewhere."""
     need_namespaces()
     need("findmnt", "mount", "sh")
-    fault.happen(watch(lab, before=["unshare", "--mount", "sh", "-c", READ_ONLY, "sh"]))
+    fault.happen(watch(lab, Scene, before=["unshare", "--mount", "sh", "-c", READ_ONLY, "sh"]))

@@ -15,6 +15,7 @@ from tests.services import Lab, Namespace, Samples, config, need, srv, zone, zon
 
 CLIENT, CLIENT2, SERVER, SERVER2 = "192.0.2.1", "192.0.2.9", "192.0.2.2", "192.0.2.3"
 PORTS = "ipv4/ip_local_port_range"
+LAST_PORT = 61000  # above those that the kernel gives away by itself
 
 # --- What others do
 
@@ -69,7 +70,7 @@ REMOTE_FAULTS: list[Fault[Scene]] = [
 @pytest.fixture(scope="module")
 def loopback(module_lab: Lab) -> Scene:
     """Start the exporter on loopback."""
-    return watch(module_lab)
+    return watch(module_lab, Scene)
 
 
 @table(REMOTE_FAULTS)
@@ -146,16 +147,15 @@ def machine(module_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Machin
 
 
 def use_up_ports(machine: Machine) -> None:
-    """Leave one local port to all of this machine, and take it; look through a connection made before."""
+    """Leave one local port to all of this machine, taken already; look through a connection made before."""
     ranges = Path("/proc/sys/net", PORTS)
     with keep(machine.exporter) as kept, contextlib.ExitStack() as taken:
         before = machine.client.call(ranges.read_text)
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            sock = taken.enter_context(machine.client.call(functools.partial(socket.socket, type=kind)))
+            sock.bind(("", LAST_PORT))
         try:
-            machine.client.call(lambda: ranges.write_text("61000 61000"))
-            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-                sock = machine.client.call(functools.partial(socket.socket, type=kind))
-                taken.enter_context(sock)
-                sock.bind(("", 61000))
+            machine.client.call(lambda: ranges.write_text(f"{LAST_PORT} {LAST_PORT}"))
             fails = failing("local_error", verdict="unknown")
             kept.wait_for(lambda seen: fails(machine, seen), "no port is left")
         finally:

@@ -1,6 +1,7 @@
 """Faults of the process and of what it runs on: clock, limits, log, storms of requests, signals."""
 
 import contextlib
+import functools
 import http
 import itertools
 import os
@@ -8,13 +9,13 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,15 +23,20 @@ from tests.faults import (
     TARGET,
     ZONE,
     Fault,
+    S,
     Scene,
     Unheard,
+    begin_to_start,
     failing,
     keep,
+    proc_status,
     still_right,
     table,
+    wait_closely,
     watch,
 )
 from tests.services import (
+    DEADLINE_SECONDS,
     LOOPBACK,
     Exporter,
     Lab,
@@ -46,14 +52,8 @@ from tests.services import (
 
 HOURS = 5
 CLIENTS, REQUESTS = 16, 20
-MANY_ZONES = 1500
+SOME_ZONES, MANY_ZONES = 150, 1500
 FAKETIME = "*/faketime/libfaketimeMT.so.1"
-
-
-def proc_status(pid: int, key: str) -> str:
-    """Read a value of /proc/PID/status (proc(5))."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    return dict(line.split(":\t", 1) for line in text.splitlines())[key]
 
 
 # --- What happens to a process in the long run
@@ -122,7 +122,7 @@ ENDURED: list[Fault[Scene]] = [
 @pytest.fixture(scope="module")
 def scene(module_lab: Lab) -> Scene:
     """Start the exporter that lives through all of them."""
-    return watch(module_lab)
+    return watch(module_lab, Scene)
 
 
 @table(ENDURED)
@@ -217,15 +217,9 @@ def clocked(module_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Clocke
         "FAKETIME_DONT_FAKE_MONOTONIC=1",
         "FAKETIME_FORCE_MONOTONIC_FIX=0",  # else threads that wait for the interpreter's lock do so busily
     ]
-    scene = watch(module_lab, before=faked, keys={"forget_after": "1h"})
-    return Clocked(
-        lab=module_lab,
-        exporter=scene.exporter,
-        named=scene.named,
-        listener=scene.listener,
-        dns_server=scene.dns_server,
-        clock_file=clock_file,
-        numbers=itertools.count(1),
+    keys = {"forget_after": "1h"}
+    return watch(
+        module_lab, Clocked, before=faked, keys=keys, clock_file=clock_file, numbers=itertools.count(1)
     )
 
 
@@ -238,16 +232,15 @@ def test_clock(clocked: Clocked, fault: Fault[Clocked]) -> None:
 # --- The log and the memory
 
 
-def unheard(lab: Lab, directory: Path, redirection: str) -> Scene:
+def unheard(lab: Lab, kind: type[S], directory: Path, redirection: str, **more: Any) -> S:
     """Start an exporter that logs elsewhere, as a shell redirects it."""
     need("sh")
 
-    def start(configuration: dict[str, object], **options: object) -> Exporter:
-        before = ["sh", "-c", f'exec "$@" {redirection}', "sh"]
+    def start(configuration: dict[str, object], *, before: Sequence[str]) -> Exporter:
         exporter = Unheard(directory / "exporter", configuration, port=free_port(), before=before)
         return lab.enter_context(exporter)
 
-    return watch(lab, start=start)
+    return watch(lab, kind, start=start, before=["sh", "-c", f'exec "$@" {redirection}', "sh"], **more)
 
 
 def have_something_to_log(scene: Scene) -> None:
@@ -283,7 +276,7 @@ POOR: list[Fault[Scene]] = [
 @pytest.fixture(scope="module")
 def poor(module_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """Start an exporter that cannot write its log, for the disk is full."""
-    return unheard(module_lab, tmp_path_factory.mktemp("poor"), "2>/dev/full")
+    return unheard(module_lab, Scene, tmp_path_factory.mktemp("poor"), "2>/dev/full")
 
 
 @table(POOR)
@@ -330,16 +323,7 @@ def piped(module_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Piped:
     pipe = directory / "log"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
-    scene = unheard(module_lab, directory, f"2>'{pipe}'")
-    return Piped(
-        lab=module_lab,
-        exporter=scene.exporter,
-        named=scene.named,
-        listener=scene.listener,
-        dns_server=scene.dns_server,
-        pipe=pipe,
-        reader=reader,
-    )
+    return unheard(module_lab, Piped, directory, f"2>'{pipe}'", pipe=pipe, reader=reader)
 
 
 @table(PIPED)
@@ -354,7 +338,7 @@ CLOSED: list[Fault[Scene]] = [Fault(name="Standard error closed", done=have_some
 @table(CLOSED)
 def test_closed(lab: Lab, tmp_path: Path, fault: Fault[Scene]) -> None:
     """Without a log, it does all the rest."""
-    fault.happen(unheard(lab, tmp_path, "2>&-"))
+    fault.happen(unheard(lab, Scene, tmp_path, "2>&-"))
 
 
 # --- The end
@@ -368,47 +352,48 @@ class End:
     begin: Callable[[Lab, Path], Process]
 
 
-def begin_to_start(lab: Lab, directory: Path) -> Process:
-    """Start the process, and wait until it has its own mind about SIGTERM."""
-    file = directory / "kms-exporter.yml"
-    file.write_text(f"hosts: ['{LOOPBACK}:1']\n")
-    flags = [f"--config.file={file}", f"--web.listen-address={LOOPBACK}:0"]
-    process = lab.enter_context(Process([sys.executable, "-m", "exporter", "run", *flags]))
-    bit = 1 << (signal.SIGTERM - 1)
-    process.wait_until(lambda: int(proc_status(process.pid, "SigCgt"), 16) & bit or None, "SIGTERM is caught")
-    return process
-
-
 def begin_to_check(lab: Lab, directory: Path) -> Process:
     """Start the process, and wait until a check of it asks a server that will not answer."""
     with socket.socket(type=socket.SOCK_DGRAM) as server:
         server.bind((LOOPBACK, 0))
-        server.settimeout(60)
+        server.settimeout(DEADLINE_SECONDS)
         where = f"{LOOPBACK}:{server.getsockname()[1]}"
         exporter = lab.exporter(config(zone(ZONE, where), interval="60s", timeout="30s"))
         server.recv(512)
     return exporter
 
 
-def begin_to_reload(lab: Lab, directory: Path) -> Process:
-    """Start the process, and wait until it reads a configuration that takes long to read."""
+def begin_to_reload(lab: Lab, ask: Callable[[Exporter], object], *, zones: int) -> Process:
+    """Start the process, and wait until it reads a configuration that takes a while to read."""
     exporter = lab.exporter(config(hosts=[f"{LOOPBACK}:1"]))
     wait_until(lambda: exporter.get("/-/ready").status == http.HTTPStatus.OK or None, "it is ready")
-    threads = int(proc_status(exporter.pid, "Threads"))
-    names = (f"zone{number}.test" for number in range(MANY_ZONES))
+    names = (f"zone{number}.test" for number in range(zones))
     exporter.write_config(config(*(zone(name, f"{LOOPBACK}:1") for name in names), interval="60s"))
-    exporter.send_signal(signal.SIGHUP)
-    exporter.wait_until(
-        lambda: int(proc_status(exporter.pid, "Threads")) > threads or len(exporter.log()) > 3 or None,
-        "the reload is under way",
+    threads, lines = int(proc_status(exporter.pid, "Threads")), len(exporter.lines)
+    ask(exporter)
+    wait_closely(
+        exporter,
+        lambda: int(proc_status(exporter.pid, "Threads")) > threads or len(exporter.lines) > lines,
     )
     return exporter
 
 
+def by_hangup(lab: Lab, _: Path) -> Process:
+    """Ask by SIGHUP for what takes longer than a stop."""
+    return begin_to_reload(lab, lambda exporter: exporter.send_signal(signal.SIGHUP), zones=MANY_ZONES)
+
+
+def by_post(lab: Lab, _: Path) -> Process:
+    """Ask by POST for what is read while the process stops, which does not cut off requests at once."""
+    client = lab.enter_context(ThreadPoolExecutor(1))
+    return begin_to_reload(lab, lambda exporter: client.submit(exporter.post, "/-/reload"), zones=SOME_ZONES)
+
+
 ENDS = [
-    End(name="SIGTERM during the start", begin=begin_to_start),
+    End(name="SIGTERM during the start", begin=functools.partial(begin_to_start, until=signal.SIGTERM)),
     End(name="SIGTERM during a check", begin=begin_to_check),
-    End(name="SIGTERM during a reload", begin=begin_to_reload),
+    End(name="SIGTERM during a reload", begin=by_hangup),
+    End(name="SIGTERM during a reload by POST", begin=by_post),
 ]
 
 

@@ -434,7 +434,10 @@ def test_targets_that_are_aliases(exporter: Exporter) -> None:
 
 
 def test_targets_that_are_always_new(exporter: Exporter) -> None:
-    """However many hosts come and go, no more are kept, shown and probed than the limits say."""
+    """However many hosts come and go, no more are kept, shown and probed than the limits say.
+
+    That memory stays bounded too is for the soak to see, which has the time to tell growth from noise.
+    """
     hosts = RECORDS_PER_ZONE + VANISHED_PER_ZONE
     most = {
         "kms_srv_record_info": RECORDS_PER_ZONE,
@@ -444,7 +447,7 @@ def test_targets_that_are_always_new(exporter: Exporter) -> None:
         "kms_endpoint_up": hosts * ADDRESSES_PER_TARGET,
         "kms_endpoint_probes_total": hosts * ADDRESSES_PER_TARGET,
     }
-    totals, memory = [], []
+    totals = []
     for _ in range(4):
         lookups = {"dns_zone": "rotating.test"}
         seen = exporter.wait_for_growth("kms_srv_lookups_total", 1, **lookups)
@@ -456,6 +459,4 @@ def test_targets_that_are_always_new(exporter: Exporter) -> None:
             ]
             assert len(found) <= limit, family
         totals.append(len(seen.samples))
-        memory.append(seen.value("process_resident_memory_bytes") or 0)
     assert max(totals) - min(totals) < 20 * hosts * ADDRESSES_PER_TARGET
-    assert memory[-1] < memory[0] + 32 * 1024 * 1024

@@ -28,6 +28,8 @@ from tests.services import LOOPBACK, Exporter, Lab, Peer, Samples, config, wait_
 TIMEOUT_SECONDS = 3.0
 ZONES, HOSTS_PER_ZONE = 16, 64
 HANGING = ZONES * HOSTS_PER_ZONE
+MAX_CONCURRENCY = HANGING // 2
+DESCRIPTORS_FOR_THE_REST = 128  # lookups of all zones at once, and what is open in any case
 MEGABYTE = 1024 * 1024
 CLOSE_WAIT = "08"
 
@@ -155,7 +157,7 @@ class Swarm:
         self._listening = socket.create_server((LOOPBACK, 0), backlog=4096)
         self._listening.setblocking(False)  # noqa: FBT003
         self.port: int = self._listening.getsockname()[1]
-        self.accepted, self.held, self.most = 0, 0, 0
+        self.accepted, self.held = 0, 0
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listening, selectors.EVENT_READ)
         self._wake, self._woken = socket.socketpair()
@@ -195,7 +197,6 @@ class Swarm:
                 self._selector.register(connection, selectors.EVENT_READ)
                 self.accepted += 1
                 self.held += 1
-                self.most = max(self.most, self.held)
 
 
 def _more(connection: socket.socket) -> bool:
@@ -217,13 +218,14 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class Siege:
-    """The exporter among all of them, and what it had open before they came."""
+    """The exporter among all of them, what it had open before they came, and at most as they came."""
 
     exporter: Exporter
     quiet: dict[str, Any]
     before: Footprint
     ports: dict[str, int]
     swarm: Swarm
+    most_descriptors: int
 
     def leave(self) -> None:
         """Have it watch the honest host alone again."""
@@ -275,11 +277,16 @@ def siege(module_lab: Lab) -> Iterator[Siege]:
     common = {
         "interval": "20s",  # a thousand binds at once take a slow machine some seconds
         "timeout": f"{TIMEOUT_SECONDS:.0f}s",
-        "probe": {"networks": ["127.0.0.0/8"], "address_families": ["ipv4"], "max_concurrency": 1024},
+        "probe": {
+            "networks": ["127.0.0.0/8"],
+            "address_families": ["ipv4"],
+            "max_concurrency": MAX_CONCURRENCY,
+        },
     }
     quiet = config(hosts=[honest], **common)
     exporter = module_lab.exporter(quiet)
     exporter.wait_for_value(1, "kms_endpoint_up")
+    exporter.wait_for_growth("kms_exporter_event_loop_lag_seconds_count", 2)  # tasks are counted as often
     before = footprint(exporter)
     with contextlib.ExitStack() as enemies:
         swarm = enemies.enter_context(Swarm())
@@ -291,7 +298,23 @@ def siege(module_lab: Lab) -> Iterator[Siege]:
         zones = [zone(f"at-{swarm.port}-{number}.test", dns.server.label) for number in range(ZONES)]
         hosts = [honest, *(f"{LOOPBACK}:{port}" for port in ports.values())]
         configure(exporter, config(*zones, hosts=hosts, **common))
-        yield Siege(exporter, quiet, before, ports, swarm)
+        yield Siege(exporter, quiet, before, ports, swarm, watch_them_come(exporter, swarm))
+
+
+def watch_them_come(exporter: Exporter, swarm: Swarm) -> int:
+    """Wait until all of the thousand have been connected to, and count the descriptors open at most.
+
+    The first check of each zone is at once, so all of them are wanted at the same time.
+    """
+    most = 0
+
+    def look(seen: Samples) -> bool:
+        nonlocal most
+        most = max(most, int(seen.value("process_open_fds") or 0))
+        return swarm.accepted >= HANGING
+
+    exporter.wait_for(look, "each has been connected to")
+    return most
 
 
 @pytest.mark.parametrize("name", MALICE)
@@ -303,15 +326,14 @@ def test_reason(siege: Siege, name: str) -> None:
 
 
 def test_thousand_that_hang(siege: Siege) -> None:
-    """A thousand endpoints that take the connection and say nothing are each a timeout of the bind."""
+    """A thousand endpoints that say nothing are each a timeout of the bind, and only so many at a time."""
     seen = siege.exporter.wait_for(
         lambda seen: (
             len(seen.series("kms_endpoint_failure", port=siege.swarm.port, reason="rpc_timeout")) == HANGING
         )
     )
     assert len(seen.series("kms_endpoint_up", port=siege.swarm.port)) == HANGING
-    assert siege.swarm.accepted >= HANGING
-    assert siege.swarm.most <= 1024
+    assert siege.most_descriptors <= siege.before.descriptors + MAX_CONCURRENCY + DESCRIPTORS_FOR_THE_REST
 
 
 def test_honest_host(siege: Siege) -> None:
@@ -330,18 +352,15 @@ def last_check(seen: Samples, host: dict[str, object]) -> float:
 
 
 def test_nothing_is_left(siege: Siege) -> None:
-    """When they are gone, so are their sockets and tasks; memory did not grow with every check."""
+    """When they are gone, so are their sockets and tasks. Memory is for the soak to watch, with its time."""
     exporter, probes = siege.exporter, {"target": LOOPBACK, "port": siege.ports["megabyte"]}
-    first = exporter.wait_for(lambda seen: (seen.value("kms_endpoint_probes_total", **probes) or 0) >= 2)
-    last = exporter.wait_for_growth("kms_endpoint_probes_total", 1, **probes)
-    sizes = [seen.value("process_resident_memory_bytes") or 0 for seen in (first, last)]
-    assert sizes[1] - sizes[0] < 32 * MEGABYTE
+    exporter.wait_for(lambda seen: (seen.value("kms_endpoint_probes_total", **probes) or 0) >= 2)
 
     siege.leave()
 
     exporter.wait_for(lambda seen: len(seen.series("kms_endpoint_up")) == 1)
     wait_until(lambda: is_within(footprint(exporter), siege.before) or None, "all that was opened is closed")
-    assert connections(exporter.pid, CLOSE_WAIT) == []
+    wait_until(lambda: not connections(exporter.pid, CLOSE_WAIT) or None, "nobody waits for a close")
     wait_until(lambda: siege.swarm.held == 0 or None, "the swarm holds no connection any more")
 
 

@@ -54,6 +54,7 @@ FAMILIES = {
     "kms_client_profile_verdict",
     "kms_client_profile_zone_info",
     "kms_exporter_last_check_timestamp_seconds",
+    "kms_exporter_log_lines_dropped_total",
     "kms_exporter_check_duration_seconds",
     "kms_exporter_static_host_last_check_timestamp_seconds",
     "kms_exporter_checks_overrun_total",

@@ -17,8 +17,10 @@ import yaml
 
 from exporter.cli.arguments import DEFAULT_LISTEN_ADDRESS
 from exporter.config import Config, parse
+from tests.sandbox import settings
 from tests.services import DEADLINE_SECONDS, ROOT, Lab, kms_exporter, which
 
+UNIT = ROOT / "deploy/systemd/kms-exporter.service"
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 BASE, FLEET, OPERATOR = (KUBERNETES / name for name in ("base", "fleet", "operator"))
 PROMETHEUS_OPERATOR = "monitoring.coreos.com/v1"
@@ -274,9 +276,10 @@ def test_priority(manifests: list[Manifest], pod: Manifest) -> None:
 
 
 def test_end_has_time(pod: Manifest, container: Manifest) -> None:
-    """A Pod that goes is left out by the Service first, and has time after that."""
+    """A Pod that goes is left out by the Service first, and then has as long to stop as systemd gives it."""
     drained = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert 0 < drained < pod["terminationGracePeriodSeconds"] - 10
+    stopping = int(settings(UNIT)["TimeoutStopSec"][-1].removesuffix("s"))
+    assert 0 < drained <= pod["terminationGracePeriodSeconds"] - stopping
 
 
 def test_resources(container: Manifest) -> None:

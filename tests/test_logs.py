@@ -8,6 +8,7 @@ import os
 import re
 import select
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -269,12 +270,16 @@ def test_reader_that_does_not_read(pipe: tuple[int, int]) -> None:
 
 def test_end_without_a_reader(pipe: tuple[int, int]) -> None:
     """The end waits for lines to be written for a while only, and does not hang."""
-    writer = LineWriter(pipe[1])
+    reading, writing = pipe
+    others = set(threading.enumerate())
+    writer = LineWriter(writing)
     log = use(writer)
     for _ in range(100):
         log.info("x" * 1000)
     writer.close()
     assert writer.dropped == 0, "they wait still"
+    os.close(reading)  # else its thread would go on to write, to whatever has that number by then
+    wait_until(lambda: set(threading.enumerate()) <= others or None, "the thread has ended")
 
 
 @pytest.mark.parametrize("how", ["gone", "full"])

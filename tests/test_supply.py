@@ -42,7 +42,7 @@ def names(requirements: list[str]) -> set[str]:
 def test_lock_is_pins_with_hashes(path: Path) -> None:
     """A lock has pinned versions with hashes and nothing else: no address, no index, no option."""
     pins = locks.read_lock(path)
-    assert len({pin.name for pin in pins}) == len(pins) > 0
+    assert len({(pin.name, pin.marker) for pin in pins}) == len(pins) > 0
     assert "://" not in path.read_text()
 
 
