@@ -39,7 +39,7 @@ class _Pace:
     def has_stalled(self, now: float) -> bool:
         """Tell whether the next step is so late that only a bug explains it.
 
-        After a pause of the whole machine all loops are late, but each of them moves before anybody asks.
+        After a pause of the whole machine all loops are late for a moment.
         """
         return now - self.due > max(_PATIENCE_INTERVALS * self.interval_seconds, _LEAST_PATIENCE_SECONDS)
 

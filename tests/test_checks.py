@@ -5,6 +5,7 @@ Time passes when a test says so, so nothing is concluded from how long anything 
 
 import asyncio
 import collections
+import copy
 import dataclasses
 import ipaddress
 import socket
@@ -127,16 +128,19 @@ class Dns(Discovery):
         self.expected: dict[str, AbstractSet[Host]] = {}
         self.known: dict[str, AbstractSet[Host]] = {}
         self.limits: set[int] = set()
-        self.budgets: list[Budget] = []
+        self.budget: Budget | None = None
+        self.budgets: list[Budget | None] = []
         self.resolv_conf = ResolvConf()
 
     def within(self, budget: Budget) -> Self:
-        """Note that there is a budget."""
-        self.budgets.append(budget)
-        return self
+        """Give these answers with a budget; it is noted with each question."""
+        bounded = copy.copy(self)
+        bounded.budget = budget
+        return bounded
 
     async def _ask(self, question: str, server: str, default: object) -> Any:
         self.asked.append(f"{question} @{server}")
+        self.budgets.append(self.budget)
         answer = self.answers.get(self.asked[-1], self.answers.get(question, default))
         if isinstance(answer, Silence):
             await answer.listen()
@@ -339,7 +343,11 @@ def test_budget(dns: Dns, probes: Probes) -> None:
         await checks.check_zone("other.test", [SERVER], Memory())
 
     run(scenario())
-    assert len(set(dns.budgets)) == 2
+    assert len(dns.budgets) == len(dns.asked)
+    first, second = dict.fromkeys(dns.budgets)
+    assert None not in (first, second)
+    assert dns.budgets == sorted(dns.budgets, key=[first, second].index)
+    assert dns.asked[dns.budgets.index(second)].startswith("SRV other.test")
 
 
 def test_queries(dns: Dns, probes: Probes) -> None:

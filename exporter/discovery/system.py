@@ -41,7 +41,7 @@ def read_resolv_conf(path: Path = RESOLV_CONF) -> ResolvConf:
         text = read_file(path).decode(errors="replace")
     except FileNotFoundError:
         pass
-    except OSError:
+    except (OSError, MemoryError):
         missing = LookupStatus.LOCAL_ERROR
     return replace(parse_resolv_conf(text, hostname=socket.gethostname()), missing=missing)
 

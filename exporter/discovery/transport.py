@@ -30,7 +30,7 @@ from exporter.sockets import open_socket, socket_address
 from exporter.threads import run_aside
 
 EDNS_PAYLOAD_BYTES = 1232  # what passes everywhere unfragmented: DNS flag day 2020
-_WORK_AT_ONCE = 20_000  # ten milliseconds: more than that is read in a thread, for the event loop's sake
+_WORK_AT_ONCE = 5000  # 20 records: more than that is read in a thread, for the event loop's sake
 _BYTES_PER_WORK = 3  # what it takes to find that out
 _RECEIVE_ERRORS = {Family.IPV4: (socket.IPPROTO_IP, 11), Family.IPV6: (socket.IPPROTO_IPV6, 25)}
 """IP_RECVERR and IPV6_RECVERR of Linux (ip(7), ipv6(7)): hear of ICMP "host unreachable", too."""
@@ -107,8 +107,7 @@ class Transport:
     async def _try_udp(self, server: DnsServer, sock: socket.socket, query: Answer) -> Answer:
         async with asyncio.timeout(self._timeout_seconds):
             await asyncio.get_running_loop().sock_sendall(sock, query.to_wire())
-            answer = await _receive(sock, query)
-        return await self._read(server, answer, query)
+            return await self._read(server, await _receive(sock, query), query)
 
     def _connected(self, server: DnsServer) -> socket.socket:
         family = family_of(server.address)
@@ -132,14 +131,13 @@ class Transport:
                 await loop.sock_connect(sock, socket_address(server.address, server.port))
                 await loop.sock_sendall(sock, len(wire).to_bytes(2, "big") + wire)
                 size = int.from_bytes(await _receive_exactly(sock, 2), "big")
-                answer = await _receive_exactly(sock, size)
-        return await self._read(server, answer, query)
+                return await self._read(server, await _receive_exactly(sock, size), query)
 
     async def _read(self, server: DnsServer, wire: bytes, query: Answer) -> Answer:
         """Read an answer; one that takes long in a thread, and one at a time of each check and each server.
 
-        That it was in time is settled by then. To the interpreter the event loop is one thread among others:
-        many of them would leave it little.
+        To the interpreter the event loop is one thread among others: many of them would leave it little. The
+        server's turn comes first, so that nobody waits for another server's while it is that of his check.
         """
         if len(wire) <= EDNS_PAYLOAD_BYTES:
             examined = examine(wire)
@@ -147,7 +145,7 @@ class Transport:
                 return _parse(examined.wire, query)
         rdtype = query.question[0].rdtype
         reading = self._reading.setdefault(server, asyncio.Lock())
-        async with self._budget.reading, reading:
+        async with reading, self._budget.reading:
             self._budget.spend(len(wire) // _BYTES_PER_WORK, rdtype)
             examined = await run_aside(lambda: examine(wire))
             self._budget.spend(examined.work, rdtype)

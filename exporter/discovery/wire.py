@@ -26,7 +26,7 @@ MOST_WORK = 600_000
 """About as many times half a microsecond: twice what as many plain records take as there may be."""
 
 CHECK_WORK = 2_000_000
-"""A second, in which 16 servers can tell of 500 records each."""
+"""A second, in which 12 servers can tell of 500 records each."""
 _FREE_WORK = {dns.rdatatype.SRV: 60_000}
 """What an answer to the one such question that a server is asked may take, whatever others have taken."""
 _HEADER = struct.Struct("!HHHHHH")

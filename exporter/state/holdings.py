@@ -105,9 +105,15 @@ class Holdings:
         return changes
 
     def _is_news(self, result: ProbeResult, before: ProbeResult, *, patience: float) -> bool:
-        """Tell whether a result takes the place of the one before, seconds counted by the monotonic clock."""
+        """Tell whether a result takes the place of the one before, seconds counted by the monotonic clock.
+
+        What a probe found counts for more than that there were too many, and that for more than that it came
+        too late, which has the time of the end of its check.
+        """
         age_seconds = result.finished_monotonic - before.finished_monotonic
-        late = _is_late(result) and not _is_late(before) and self._endpoints.is_shared(result.endpoint)
+        if _is_late(before):
+            return age_seconds > (0 if _is_late(result) else -patience)
+        late = _is_late(result) and self._endpoints.is_shared(result.endpoint)
         cut = result.ignored is IgnoredReason.PROBES_PER_CHECK and before.ignored is not result.ignored
         return age_seconds > (patience if late or cut else 0)
 
