@@ -7,20 +7,19 @@ import asyncio
 import dataclasses
 import functools
 import math
-import time
-from collections.abc import Awaitable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
 from exporter.boundaries import Boundaries
 from exporter.checks.allotment import Allotment
-from exporter.checks.servers import Members, Servers
+from exporter.checks.deadline import Deadline, unfinished
+from exporter.checks.servers import Finder, Servers
 from exporter.checks.targets import merge_target, worst_status
 from exporter.checks.turns import Turns
-from exporter.discovery import Authoritative, Budget, Discovery, SoaLookup
+from exporter.discovery import Budget, Discovery, SoaLookup
 from exporter.model import (
-    UNFINISHED,
     AddressLookup,
     DnsServer,
     Endpoint,
@@ -34,9 +33,7 @@ from exporter.model import (
     ProbeFailure,
     ProbeResult,
     Queries,
-    Query,
     ServerCheck,
-    ServerGroup,
     ServerSelector,
     SrvLookup,
     TargetLookup,
@@ -50,7 +47,6 @@ from exporter.sharing import SharedResults
 
 T = TypeVar("T")
 
-_MAX_AUTHORITATIVE = 32  # servers of one zone; the root has 26 addresses
 _ADDRESS_TYPES = {Family.IPV4: "A", Family.IPV6: "AAAA"}
 _SHARE = 4  # one check uses a quarter of what all have, so that one zone full of dead ends delays no other
 
@@ -95,11 +91,15 @@ class Run:
     ) -> None:
         self._means = means
         self._settings = means.settings
+        self._deadline = Deadline(within_seconds)
         self._discovery = means.discovery.within(Budget())
+        self._finder = Finder(
+            self._discovery,
+            self._deadline,
+            boundaries=means.settings.boundaries,
+            families=means.settings.address_families,
+        )
         self._owner = owner
-        self._started = asyncio.get_running_loop().time()
-        self._within_seconds = within_seconds
-        self._deadline = self._started + within_seconds
         self._refused: set[Endpoint] = set()
         self._memories = tuple(memories)
         self._sources = 0
@@ -123,63 +123,11 @@ class Run:
     @property
     def elapsed_seconds(self) -> float:
         """The time since the check began."""
-        return asyncio.get_running_loop().time() - self._started
+        return self._deadline.elapsed_seconds
 
     async def find_servers(self, name: str, selectors: Iterable[ServerSelector], known: Groups) -> Servers:
-        """Turn a configured list into addresses, in order and without repetition.
-
-        While the members of a group cannot be found, those found before (`known`) go on being asked.
-        """
-        addresses: dict[DnsServer, None] = {}
-        groups: dict[ServerGroup, tuple[DnsServer, ...]] = {}
-        missing: dict[str, LookupStatus] = {}
-        refused: dict[DnsServer, None] = {}
-        queries: Queries = ()
-        for selector in selectors:
-            if isinstance(selector, DnsServer):
-                addresses[selector] = None
-                continue
-            members = await self._find_group(selector, name, known.get(selector, ()))
-            queries += members.queries
-            addresses.update(dict.fromkeys(members.servers))
-            refused.update(dict.fromkeys(members.refused))
-            groups[selector] = members.servers
-            if not members.servers:
-                missing[selector.value] = members.status
-        return Servers(
-            addresses=tuple(addresses),
-            groups=groups,
-            missing=missing,
-            refused=tuple(refused),
-            queries=queries,
-        )
-
-    async def _find_group(self, group: ServerGroup, name: str, known: tuple[DnsServer, ...]) -> Members:
-        if group is ServerGroup.SYSTEM:
-            system = self._discovery.system()
-            return Members(servers=system.servers or known, status=system.missing)
-        found, status, queries = await self._by_deadline(
-            self._discovery.find_authoritative(name, self._settings.address_families),
-            late=Authoritative(
-                frozenset(), LookupStatus.TIMEOUT, _unfinished(ServerGroup.SYSTEM.value, name, "NS")
-            ),
-        )
-        askable = self._askable(found)
-        if not askable and status.usable:  # somebody serves every zone: such an answer cannot be right
-            status = LookupStatus.BAD_RESPONSE
-        members = askable if status.usable else askable | self._askable(known)
-        kept = sorted(members, key=lambda server: (server not in known, server))[:_MAX_AUTHORITATIVE]
-        return Members(
-            servers=tuple(sorted(kept)),
-            status=status,
-            refused=tuple(sorted(found - askable)[:_MAX_AUTHORITATIVE]),
-            queries=queries,
-        )
-
-    def _askable(self, servers: Iterable[DnsServer]) -> frozenset[DnsServer]:
-        """Keep those of a group that may be asked, for they come from DNS too."""
-        allows = self._settings.boundaries.allows_name_server
-        return frozenset(server for server in servers if allows(server.address))
+        """Turn a configured list into addresses, as `Finder.find` has it."""
+        return await self._finder.find(name, selectors, known)
 
     async def check_servers(self, zone: str, servers: Servers, memory: Memory) -> tuple[ServerCheck, ...]:
         """Look at a zone through every DNS server; a group that leads to none has its word in their place."""
@@ -201,14 +149,14 @@ class Run:
         """
         published = hosts_of(memory.records.get(server.label, ()))
         expected = frozenset(memory.expected)
-        lookup = await self._by_deadline(
+        lookup = await self._deadline.keep(
             self._discovery.lookup_srv(
                 zone, server, expected=expected, known=published, limit=self._settings.records_per_zone
             ),
             late=SrvLookup(
                 status=LookupStatus.TIMEOUT,
-                duration_seconds=self._within_seconds,
-                queries=_unfinished(server.label, SRV_PREFIX + zone, "SRV"),
+                duration_seconds=self._deadline.within_seconds,
+                queries=unfinished(server.label, SRV_PREFIX + zone, "SRV"),
             ),
         )
         hosts = hosts_of(lookup.records) | published | expected.union(memory.vanished)
@@ -221,9 +169,9 @@ class Run:
     async def _soa_serial(self, zone: str, server: DnsServer, lookup: SrvLookup) -> SoaLookup:
         if lookup.soa_serial is not None or not lookup.status.usable:
             return SoaLookup(lookup.soa_serial)
-        return await self._by_deadline(
+        return await self._deadline.keep(
             self._discovery.lookup_soa_serial(zone, server),
-            late=SoaLookup(None, _unfinished(server.label, zone, "SOA")),
+            late=SoaLookup(None, unfinished(server.label, zone, "SOA")),
         )
 
     async def _follow(
@@ -294,10 +242,10 @@ class Run:
     ) -> AddressLookup:
         if known := glue.get((name, family)):
             return known
-        return await self._by_deadline(
+        return await self._deadline.keep(
             self._shared_lookup(name, family, server),
             late=AddressLookup(
-                status=LookupStatus.TIMEOUT, queries=_unfinished(server.label, name, _ADDRESS_TYPES[family])
+                status=LookupStatus.TIMEOUT, queries=unfinished(server.label, name, _ADDRESS_TYPES[family])
             ),
         )
 
@@ -333,10 +281,10 @@ class Run:
 
         Those not done by the deadline are `timeout`; those there is no room for are `not_allowed`.
         """
-        if self._left_seconds <= 0:
+        if not self._deadline.left_seconds:
             self._probes.stop()
         self._probes.add(self._allotment.take_rest())
-        await self._probes.finish(max(0.0, self._left_seconds))
+        await self._probes.finish(self._deadline.left_seconds)
         return (
             *(
                 task.result() if task.done() else not_probed(endpoint, ProbeFailure.TIMEOUT)
@@ -345,10 +293,6 @@ class Run:
             *(not_probed(endpoint, ProbeFailure.TIMEOUT) for endpoint in self._probes.waiting),
             *(_ignore(endpoint, IgnoredReason.PROBES_PER_CHECK) for endpoint in self._allotment.left),
         )
-
-    @property
-    def _left_seconds(self) -> float:
-        return self._deadline - asyncio.get_running_loop().time()
 
     async def _probe(self, endpoint: Endpoint) -> ProbeResult:
         async with self._means.probe_slots:
@@ -359,13 +303,6 @@ class Run:
                 source_address=self._settings.source_addresses.get(family_of(endpoint.address)),
             )
 
-    async def _by_deadline(self, work: Awaitable[T], *, late: T) -> T:
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                return await work
-        except TimeoutError:
-            return late
-
 
 async def _refuse(endpoint: Endpoint) -> ProbeResult:
     return _ignore(endpoint, IgnoredReason.NOT_ALLOWED)
@@ -373,17 +310,3 @@ async def _refuse(endpoint: Endpoint) -> ProbeResult:
 
 def _ignore(endpoint: Endpoint, reason: IgnoredReason) -> ProbeResult:
     return dataclasses.replace(not_probed(endpoint, ProbeFailure.NOT_ALLOWED), ignored=reason)
-
-
-def _unfinished(dns_server: str, name: str, rdtype: str) -> Queries:
-    """Make what stands for a query that begins now, should the deadline cut it off."""
-    return (
-        Query(
-            dns_server=dns_server,
-            name=name,
-            rdtype=rdtype,
-            transport="udp",
-            asked_at=time.time(),
-            outcome=UNFINISHED,
-        ),
-    )
