@@ -3,9 +3,10 @@
 A silent case comes beside the firing one that it differs from in a single thing.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from exporter.model import LookupStatus, ProbeFailure
+from exporter.model import Host, IgnoredReason, LookupStatus, ProbeFailure
 from tests.alert_cases_dns import (
     DC2_DEAD,
     HEALTHY,
@@ -24,6 +25,7 @@ from tests.alert_worlds import (
     DC1,
     DC2,
     ZONE,
+    Answer,
     Timeline,
     World,
     Zone,
@@ -131,6 +133,7 @@ FIRST_ATTEMPTS: list[Case] = [
     ),
 ]
 
+LOOPBACK = "127.0.0.1"
 LAPTOP = {"laptop": (ZONE,)}
 ROAMING = {"laptop": (ZONE, OTHER_ZONE)}
 UNSERVED = world(NXDOMAIN, KMS1, clients=LAPTOP, expected=[])
@@ -155,6 +158,25 @@ def _in_trouble(failure: ProbeFailure) -> World:
     return world(KMS1, clients=LAPTOP, expected=[], failing=failing(kms1=failure))
 
 
+def _astray(
+    said: Answer = KMS1, *, configured: bool = False, expected: Iterable[Host] | None = None
+) -> World:
+    """Let the only host of laptops lead to loopback, in a suffix that is a zone too or is not."""
+    hosts_expected = None if expected is None else tuple(expected)
+    suffix = Zone(servers={DC1: said}, configured=configured, expected=hosts_expected)
+    return World(
+        zones={ZONE: suffix, OTHER_ZONE: Zone(servers={DC1: records("kms2")})},
+        addresses={"kms1.contoso.com": (LOOPBACK,)},
+        left_out={LOOPBACK: IgnoredReason.NOT_ALLOWED},
+        clients=LAPTOP,
+    )
+
+
+NOBODY_KNOWS = replace(
+    NOTHING_FOR_LAPTOPS,
+    description="Clients of the kind laptop that use 10.0.0.10 meet unknown (the exporter may not connect to "
+    "where DNS leads them), seen from {job}.",
+)
 CLIENTS: list[Case] = [
     case("Clients are unserved", sees(UNSERVED, 11), alerts=[NOTHING_FOR_LAPTOPS, KMS1_UNEXPECTED]),
     case("Clients were unserved for less than the wait", sees(UNSERVED, 10), alerts=[KMS1_UNEXPECTED]),
@@ -182,6 +204,32 @@ CLIENTS: list[Case] = [
     case(
         "Nobody could look for the clients",
         sees(world(KMS1, clients=LAPTOP, failing=failing(kms1=NOBODY_LOOKED)), 15),
+    ),
+    case(
+        "Clients are led to loopback in a suffix that is no zone", sees(_astray(), 11), alerts=[NOBODY_KNOWS]
+    ),
+    case("Clients were led to loopback for less than the wait", sees(_astray(), 10)),
+    case(
+        "Clients are led to loopback in a suffix that is a zone",
+        sees(_astray(configured=True), 16),
+        alerts=[fires("KmsZoneNotWatched", dns_zone=ZONE)],
+    ),
+    case(
+        "Clients are led to loopback in a zone that expects no host",
+        sees(_astray(configured=True, expected=[]), 16),
+        alerts=[NOBODY_KNOWS, KMS1_UNEXPECTED],
+    ),
+    case("Clients are led to a host that works beside loopback", sees(_astray(KMS12), 16)),
+    case("No suffix of the clients can be looked up", sees(_astray(LookupStatus.LOCAL_ERROR), 16)),
+    case(
+        "The only host of clients, in a suffix that is no zone, cannot be probed for want of means",
+        sees(replace(_astray(), left_out={}, failing={LOOPBACK: ProbeFailure.LOCAL_ERROR}), 16),
+        alerts=[fires("KmsExporterLocalErrors")],
+    ),
+    case(
+        "Clients are led to loopback, and one of two exporters may go there",
+        Timeline((sees(_astray(), 20),)),
+        Timeline((sees(replace(_astray(), left_out={}), 20),), NEXT),
     ),
     case(
         "Two exporters find different trouble for the clients",

@@ -279,6 +279,23 @@ ZONES: list[Case] = [
         ],
     ),
     case(
+        "An exporter without IPv6, and the other address of the only host leads to loopback",
+        sees(
+            world(
+                KMS1,
+                addresses={"kms1.contoso.com": (LOOPBACK, KMS1_IPV6)},
+                failing={KMS1_IPV6: NO_MEANS},
+                left_out=refused(LOOPBACK),
+            ),
+            16,
+        ),
+        alerts=[
+            zone_unwatched("kms1.contoso.com:1688 at 127.0.0.1"),
+            fires("KmsExporterCannotLook"),
+            fires("KmsExporterLocalErrors"),
+        ],
+    ),
+    case(
         "An exporter without IPv6, and there are no other addresses",
         sees(
             world(
@@ -300,7 +317,14 @@ ZONES: list[Case] = [
 
 ONE_MISLED = _half()
 KMS1_UNWATCHED = host_unwatched("kms1", LOOPBACK)
-SHARED = zones(own=Zone(servers={DC1: KMS1}), other=Zone(servers={DC1: KMS12}))
+
+
+def _shared(**fields: Zone) -> World:
+    """Let kms1, a host of two zones, lead to loopback, and kms3 to a link-local address."""
+    astray = {"kms1.contoso.com": (LOOPBACK,), "kms3.contoso.com": (LINK_LOCAL,)}
+    return World(zones=zones(**fields).zones, addresses=astray, left_out=AT_LOOPBACK)
+
+
 HOSTS: list[Case] = [
     case(
         "One of two hosts leads to loopback", sees(HEALTHY, 10), sees(ONE_MISLED, 16), alerts=[KMS1_UNWATCHED]
@@ -368,8 +392,39 @@ HOSTS: list[Case] = [
     ),
     case(
         "A host of two zones leads to loopback, and one of them has no other",
-        sees(World(zones=SHARED.zones, addresses=ONE_MISLED.addresses, left_out=ONE_MISLED.left_out), 16),
+        sees(_shared(own=Zone(servers={DC1: KMS1}), other=Zone(servers={DC1: KMS12})), 16),
         alerts=[zone_unwatched("kms1.contoso.com:1688 at 127.0.0.1")],
+    ),
+    case(
+        "A host of two zones leads to loopback, and one of them expects none",
+        sees(_shared(own=Zone(servers={DC1: KMS1}, expected=()), other=Zone(servers={DC1: KMS12})), 16),
+        alerts=[KMS1_UNWATCHED, about("KmsUnexpectedHostPublished", "kms1", dns_zone=ZONE)],
+    ),
+    case(
+        "A host of two zones leads to loopback, and both of them expect none",
+        sees(
+            _shared(
+                own=Zone(servers={DC1: KMS1}, expected=()), other=Zone(servers={DC1: KMS12}, expected=())
+            ),
+            16,
+        ),
+        alerts=[
+            about("KmsUnexpectedHostPublished", host, dns_zone=zone)
+            for host, zone in (("kms1", ZONE), ("kms1", OTHER_ZONE), ("kms2", OTHER_ZONE))
+        ],
+    ),
+    case(
+        "A host of two zones leads to loopback, and one of them has it no more and no other",
+        sees(_shared(own=Zone(servers={DC1: KMS1}), other=Zone(servers={DC1: KMS12})), 1),
+        sees(
+            _shared(own=Zone(servers={DC1: records("kms3")}), other=Zone(servers={DC1: KMS12})),
+            16,
+        ),
+        alerts=[
+            KMS1_UNWATCHED,
+            zone_unwatched("kms3.contoso.com:1688 at 169.254.7.7"),
+            about("KmsSrvRecordChanged", "kms1", dns_zone=ZONE),
+        ],
     ),
     case(
         "A host that is assigned by hand is where no probe may go",

@@ -62,13 +62,17 @@ Samples: TypeAlias = dict[Series, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
-    """A zone as it is configured, and what each of its DNS servers says of it."""
+    """A zone as it is configured, and what each of its DNS servers says of it.
+
+    What is not `configured` is there only for clients that search it.
+    """
 
     servers: Mapping[str, Answer]
     expected: tuple[Host, ...] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     authoritative: bool = True
     malformed: int = 0
+    configured: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,11 @@ class World:
     bugs: int = 0
     reloads: bool = True
 
+    @property
+    def watched(self) -> Mapping[str, Zone]:
+        """The zones of the configuration."""
+        return {name: zone for name, zone in self.zones.items() if zone.configured}
+
 
 def address_of(target: str) -> str:
     """Give the usual address of a target: that of kms7.contoso.com is 10.1.0.7."""
@@ -113,7 +122,7 @@ class _Exporter:
         """Check everything once, at a Unix time."""
         self._clock.now = at
         self.configure(world, at)
-        for zone in world.zones:
+        for zone in world.watched:
             self._state.apply_zone(self._check(world, zone, self._state.memory_of_zone(zone), at))
         for client, suffixes in world.clients.items():
             checks = (self._check(world, suffix, Memory(), at) for suffix in suffixes)
@@ -133,7 +142,7 @@ class _Exporter:
             self._state,
             {
                 name: zone_settings(*zone.servers, labels=zone.labels, expected=zone.expected)
-                for name, zone in world.zones.items()
+                for name, zone in world.watched.items()
             },
             hosts=world.hosts,
             clients={

@@ -199,10 +199,19 @@ INHIBITIONS = [
     Inhibition(
         "the exporter can look at nothing",
         alert("KmsExporterCannotLook"),
-        (alert("KmsExporterLocalErrors"), UNWATCHED),
+        (alert("KmsExporterLocalErrors"),),
         (
-            *elsewhere(alert("KmsExporterLocalErrors"), UNWATCHED),
-            *(ZONE_GONE, NO_HOST, HOST_DOWN, HOST_UNWATCHED, ROGUE, LAST_DEAD, alert("KmsExporterDown")),
+            *elsewhere(alert("KmsExporterLocalErrors")),
+            *(
+                ZONE_GONE,
+                NO_HOST,
+                UNWATCHED,
+                HOST_DOWN,
+                HOST_UNWATCHED,
+                ROGUE,
+                LAST_DEAD,
+                alert("KmsExporterDown"),
+            ),
             *(each for each in OF_THE_EXPORTER if each["alertname"] not in BLIND),
         ),
     ),

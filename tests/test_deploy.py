@@ -237,7 +237,9 @@ def test_compose_health_without_a_proxy(services: Mapping[str, Any], lab: Lab, n
     """Docker may give a container the proxy of its own configuration, which a health check does not use."""
     exporter = lab.exporter(config(hosts=[f"{LOOPBACK}:1"]))
     kind, _, *arguments = services[name]["healthcheck"]["test"]
-    command = re.sub(r"//[\d.]+:\d+/[^']*", f"//{LOOPBACK}:{exporter.web[1]}/-/healthy", arguments[-1])
+    patient = re.sub(r"timeout=\d+", f"timeout={DEADLINE_SECONDS:.0f}", arguments[-1])
+    assert patient != arguments[-1]
+    command = re.sub(r"//[\d.]+:\d+/[^']*", f"//{LOOPBACK}:{exporter.web[1]}/-/healthy", patient)
     proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY"), f"http://{LOOPBACK}:1")
     done = subprocess.run([sys.executable, *arguments[:-1], command], env=proxies, check=False)
     assert (kind, done.returncode) == ("CMD", 0)
