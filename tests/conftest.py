@@ -4,9 +4,13 @@ What the fixtures hand out is in `services.py`. With `pytest -n` each worker is 
 other: the long ones come first, or the other workers would have nothing to do while the last one ends.
 """
 
+import warnings
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+import coverage
+import coverage.exceptions
 import hypothesis
 import pytest
 
@@ -49,6 +53,25 @@ MEASURED = {"test_cli", "test_end_to_end_process"}
 
 It nearly doubles what a process costs, and all others start the same program to look at something else.
 """
+UNTRACED = (
+    "test_end_to_end_*",
+    "test_alert_*",
+    "test_check",
+    "test_deploy",
+    "test_dockerfile",
+    "test_documents",
+    "test_fuzz_*",
+    "test_grafana",
+    "test_house",
+    "test_kubernetes",
+    "test_reliability",
+    "test_supply",
+)
+"""The tests that look at more than modules of the exporter: nothing is measured while they run.
+
+Tracing makes Python more than twice as slow, also that of the tests, of servers and of parsers. Nearly all
+that these would reach of the exporter, the tests of its modules reach.
+"""
 
 hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("unhurried")
@@ -62,11 +85,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _measure(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Measure the coverage of processes only where that is wanted."""
+    """Measure coverage, here and in processes, only where that is wanted."""
+    name = request.path.stem
+    tracing = coverage.Coverage.current()
+    if tracing and any(fnmatchcase(name, pattern) for pattern in UNTRACED):
+        tracing.stop()
+    else:
+        tracing = None
     with pytest.MonkeyPatch.context() as patched:
-        if request.path.stem not in MEASURED:
+        if name not in MEASURED:
             patched.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         yield
+    if tracing:
+        with warnings.catch_warnings():  # that modules were imported before: they were measured then
+            warnings.simplefilter("ignore", coverage.exceptions.CoverageWarning)
+            tracing.start()
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
-"""Tests of `kms-exporter check` as people and scripts run it: a process of its own, and real servers.
+"""Tests of `kms-exporter check` as people and scripts run it: by its arguments, and at real servers.
 
-Most look at the embedded lab, which plays every situation; the others at BIND. Nothing here asserts how
-long a check takes; a deadline only ends a test that cannot succeed.
+Most look at the embedded lab, which plays every situation; the others at BIND. What is about terminals,
+pipes, signals, machines and exit statuses is run as a process of its own; the rest by the same entry of the
+program in this process, for starting Python costs more than a check. Nothing here asserts how long a check
+takes; a deadline only ends a test that cannot succeed.
 """
 
+import io
 import json
+import logging
 import os
 import pty
 import re
@@ -13,15 +17,18 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import termios
-from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
+from exporter.cli import main
 from exporter.demo.configuration import configuration
 from exporter.demo.situations import situations
 from exporter.demo.zones import CLOSED, DNS_ADDRESS, SECOND_DNS_ADDRESS, UP, Schedule
@@ -79,7 +86,7 @@ class Demo:
 
     def check(self, *arguments: str) -> Done:
         """Run a check with the configuration of the lab."""
-        return kms_exporter("check", f"--config.file={self.config_file}", *arguments)
+        return check(f"--config.file={self.config_file}", *arguments)
 
     def json(self, *arguments: str) -> dict[str, Any]:
         """Run a check with the configuration of the lab, and give what it found."""
@@ -103,6 +110,46 @@ def demo(module_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     path = tmp_path_factory.mktemp("check") / "lab.yml"
     path.write_text(configuration(situations(port=found["port"], schedule=schedule), **found))
     return Demo(config_file=path, **found)
+
+
+def check(*arguments: str) -> Done:
+    """Run a check in this process, as if by a shell: to files, in the encoding that the environment says."""
+    encoding = os.environ["PYTHONIOENCODING"]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        stdout = io.TextIOWrapper(out, encoding=encoding, newline="")
+        stderr = io.TextIOWrapper(err, encoding=encoding, errors="backslashreplace", newline="")
+        with _logging_put_back(err.fileno()), redirect_stdout(stdout), redirect_stderr(stderr):
+            with pytest.raises(SystemExit) as left:
+                main(["check", *arguments])
+            stdout.flush()
+            stderr.flush()
+        shown = []
+        for stream in (out, err):
+            stream.seek(0)
+            shown.append(stream.read().decode(encoding))
+        assert isinstance(left.value.code, int)
+    return subprocess.CompletedProcess(["check", *arguments], left.value.code, *shown)
+
+
+@contextmanager
+def _logging_put_back(descriptor: int) -> Iterator[None]:
+    """Let this be standard error, to which the log is written past Python's stream, and undo its set-up."""
+    root, server = logging.getLogger(), logging.getLogger("aiohttp.server")
+    handlers, levels = root.handlers, (root.level, server.level)
+    root.handlers = []
+    before = os.dup(2)
+    os.dup2(descriptor, 2)
+    try:
+        yield
+    finally:
+        for handler in root.handlers:
+            handler.close()
+        os.dup2(before, 2)
+        os.close(before)
+        root.handlers = handlers
+        root.setLevel(levels[0])
+        server.setLevel(levels[1])
+        structlog.reset_defaults()
 
 
 def written(path: Path, *zones: str | Mapping[str, Any], **keys: Any) -> str:
@@ -278,7 +325,7 @@ def test_dns_servers(demo: Demo, *, configured: bool) -> None:
     flags = [f"--config.file={demo.config_file}"] if configured else []
     for servers in ([demo.second_server], [demo.second_server, demo.server, demo.second_server]):
         given = [f"--dns.server={server}" for server in servers]
-        done = kms_exporter("check", "--format=json", *flags, *given, "disagreeing.kms.test")
+        done = check("--format=json", *flags, *given, "disagreeing.kms.test")
         [found] = parse(done)["zones"]
         asked = [server["dns_server"] for server in found["dns_servers"]]
         assert sorted(asked) == sorted(set(servers))
@@ -286,7 +333,7 @@ def test_dns_servers(demo: Demo, *, configured: bool) -> None:
 
 def test_without_configuration_loopback_is_not_probed(demo: Demo) -> None:
     """By default nobody looks at hosts on loopback, so what clients meet there is unknown."""
-    done = kms_exporter("check", f"--dns.server={demo.server}", "healthy.kms.test")
+    done = check(f"--dns.server={demo.server}", "healthy.kms.test")
     assert (done.returncode, done.stderr) == (3, "")
     assert "Verdict: unknown," in done.stdout
     assert "not_allowed" in done.stdout
@@ -305,7 +352,7 @@ def test_without_configuration_loopback_is_not_probed(demo: Demo) -> None:
 )
 def test_address_without_configuration(name: str, shown: str) -> None:
     """An address is a static host, port 1688 unless given."""
-    done = kms_exporter("check", name)
+    done = check(name)
     assert (done.returncode, done.stderr) == (3, "")
     assert done.stdout.startswith(f"{shown}, assigned by hand\n")
     assert [row[1] for row in rows(done.stdout)[1:3]] == RUNGS[3:]
@@ -326,7 +373,7 @@ def test_static_host_by_ipv6_address(lab: Lab, tmp_path: Path) -> None:
     need_ipv6()
     flag = written(tmp_path / "c.yml", hosts=[LOOPBACK], probe={"networks": ["::1/128"]})
     name = f"[::1]:{lab.listener('::1').port}"
-    done = kms_exporter("check", flag, name)
+    done = check(flag, name)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{name}, assigned by hand\n")
 
@@ -374,7 +421,7 @@ def test_machine_that_has_nothing_to_go_by(lab: Lab, resolv_conf: str, lacking: 
 def test_silent_dns_server(lab: Lab) -> None:
     """A DNS server that never answers is waited for as long as was said, and no longer."""
     server = lab.silent_dns_server().server
-    done = kms_exporter("check", f"--dns.server={server}", "--timeout=50ms", "contoso.test")
+    done = check(f"--dns.server={server}", "--timeout=50ms", "contoso.test")
     assert (done.returncode, done.stderr) == (2, "")
     assert rows(done.stdout)[1] == ["✗", RUNGS[0], "timeout"]
     assert "0x8007232A" in done.stdout
@@ -384,7 +431,7 @@ def test_silent_port(lab: Lab, tmp_path: Path) -> None:
     """A port that accepts and says nothing is waited for as long as was said, and no longer."""
     flag = written(tmp_path / "c.yml", hosts=[LOOPBACK])
     name = f"{LOOPBACK}:{lab.silent_port().port}"
-    done = kms_exporter("check", flag, "--timeout=200ms", name)
+    done = check(flag, "--timeout=200ms", name)
     assert (done.returncode, done.stderr) == (2, "")
     assert "rpc_timeout" in done.stdout
 
@@ -406,7 +453,7 @@ def test_silent_port(lab: Lab, tmp_path: Path) -> None:
 )
 def test_unusable_flags(arguments: list[str], complaint: str) -> None:
     """Flags that make no sense end with exit status 3, the usage, and one line that names them."""
-    done = kms_exporter("check", *arguments)
+    done = check(*arguments)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("usage: kms-exporter check")
     assert complaint in done.stderr.splitlines()[-1]
@@ -426,7 +473,7 @@ def test_unusable_flags(arguments: list[str], complaint: str) -> None:
 )
 def test_unusable_request(arguments: list[str], complaint: str) -> None:
     """What cannot be looked at ends with exit status 3 and one line that quotes it."""
-    done = kms_exporter("check", *arguments)
+    done = check(*arguments)
     assert (done.returncode, done.stdout) == (3, "")
     [line] = done.stderr.splitlines()
     assert line.startswith(complaint)
@@ -464,7 +511,7 @@ def test_quick_answers(arguments: list[str]) -> None:
 def test_missing_configuration(tmp_path: Path, form: str) -> None:
     """A configuration that is not there is told where the reader of that form looks, in one line."""
     path = tmp_path / "missing.yml"
-    done = kms_exporter("check", f"--config.file={path}", f"--format={form}")
+    done = check(f"--config.file={path}", f"--format={form}")
     assert done.returncode == 3
     reason = f"{path}: cannot be read: No such file or directory\n"
     expected = (f"KMS UNKNOWN - {reason}", "") if form == "nagios" else ("", reason)
@@ -476,7 +523,7 @@ def test_invalid_configuration(tmp_path: Path, form: str) -> None:
     """Every problem of a configuration is shown, with its line and key path."""
     path = tmp_path / "bad.yml"
     path.write_text("interval: soon\nzones:\n  - name: contoso.test\n  - name: a..b\nno_such_key: 1\n")
-    done = kms_exporter("check", f"--config.file={path}", f"--format={form}", "contoso.test")
+    done = check(f"--config.file={path}", f"--format={form}", "contoso.test")
     assert done.returncode == 3
     places = ["line 1: interval: ", "line 4: zones[1].name: ", "line 5: no_such_key: "]
     if form == "nagios":
@@ -537,7 +584,7 @@ def test_json_of_a_client(demo: Demo, tmp_path: Path) -> None:
         zones=[],
         probe={"networks": ["127.0.0.0/8"]},
     )
-    laptop, desk = parse(kms_exporter("check", flag, "--format=json"))["clients"]
+    laptop, desk = parse(check(flag, "--format=json"))["clients"]
     keys = {"client", "dns_server", "status", "verdict", "zone", "likely_error", "ladder", "next_steps"}
     assert laptop.keys() == desk.keys() == keys
     assert (laptop["zone"], laptop["verdict"]) == ("closed.kms.test", "port_closed")
@@ -547,13 +594,13 @@ def test_json_of_a_client(demo: Demo, tmp_path: Path) -> None:
     assert desk["likely_error"]["code"] == "0x8007232B"
     assert "0x80092328" in desk["likely_error"]["elsewhere"]
 
-    text = kms_exporter("check", flag)
+    text = check(flag)
     assert (text.returncode, text.stderr) == (2, "")
     assert f"client laptop at {demo.server}: closed.kms.test\n" in text.stdout
     assert f"client desk at {demo.server}: no record, nxdomain.kms.test decides\n" in text.stdout
     assert ["net start sppsvc"] in rows(text.stdout)
 
-    nagios = kms_exporter("check", flag, "--format=nagios")
+    nagios = check(flag, "--format=nagios")
     assert nagios.stdout == (
         f"KMS CRITICAL - client laptop port_closed at {demo.server}, likely 0xC004F074; "
         f"client desk srv_missing at {demo.server}, likely 0x8007232B\n"
@@ -755,8 +802,17 @@ def test_full_disk(demo: Demo, form: str, name: str) -> None:
     assert "Traceback" not in line
 
 
-@pytest.mark.parametrize("name", ["healthy.kms.test", "closed.kms.test", "no..name"])
-@FORMS
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ("text", "healthy.kms.test"),
+        ("text", "no..name"),
+        ("json", "closed.kms.test"),
+        ("json", "no..name"),
+        ("nagios", "closed.kms.test"),
+        ("nagios", "no..name"),
+    ],
+)
 def test_closed_output(demo: Demo, form: str, name: str) -> None:
     """Without standard output there is no report, which is exit status 3, with a reason."""
     done = shell(f"--config.file={demo.config_file}", "--format", form, name, redirect=">&-")
@@ -787,9 +843,9 @@ def test_complaint_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was typed is quoted, in every encoding."""
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     quoted = r"NAME 'm\xfcnchen..test': has an empty label" + "\n"
-    nagios = kms_exporter("check", "--format=nagios", "münchen..test")
+    nagios = check("--format=nagios", "münchen..test")
     assert (nagios.returncode, nagios.stdout, nagios.stderr) == (3, f"KMS UNKNOWN - {quoted}", "")
-    text = kms_exporter("check", "münchen..test")
+    text = check("münchen..test")
     assert (text.returncode, text.stdout, text.stderr) == (3, "", quoted)
 
 
@@ -860,19 +916,19 @@ def test_names_with_odd_bytes(
     targets = {f"{label}.contoso.test" for label in labels}
     shown = client if encoding == "utf-8" else client.replace("é", r"\xe9")
 
-    text = kms_exporter("check", flag)
+    text = check(flag)
     assert (text.returncode, text.stderr) == (0, "")
     assert {row[3] for row in rows(text.stdout) if len(row) == 7 and row[0] == "0"} == targets
     assert shown in text.stdout
     assert "\x1b" not in text.stdout
 
-    document = parse(kms_exporter("check", flag, "--format=json"))
+    document = parse(check(flag, "--format=json"))
     [server] = document["zones"][0]["dns_servers"]
     assert {host["target"] for host in server["hosts"]} == targets
     assert [each["client"] for each in document["clients"]] == [client]
 
     listener.close()
-    nagios = kms_exporter("check", flag, "--format=nagios")
+    nagios = check(flag, "--format=nagios")
     assert (nagios.returncode, nagios.stderr) == (2, "")
     assert NAGIOS.fullmatch(nagios.stdout)
     assert f"client {shown.replace('|', '/')} port_closed at {named.server}, likely 0x" in nagios.stdout

@@ -1169,7 +1169,7 @@ def test_any_change_of_a_good_answer(
     assert changes or cut is not None or status is LookupStatus.OK
 
 
-@pytest.mark.parametrize("flip", [0x01, 0x02, 0x80, 0xFF])
+@pytest.mark.parametrize("flip", [0x01, 0xFF])
 def test_every_single_change_of_an_srv_answer(scripted: Scripted, flip: int) -> None:
     """Whichever byte of a good SRV answer is changed, the lookup ends in a status."""
     query = dns.message.make_query(NAME, SRV, payload=EDNS_PAYLOAD_BYTES)
