@@ -18,18 +18,18 @@ from tests.services import Lab
 
 LONGEST_FIRST = (
     "test_end_to_end_soak",  # two minutes, nearly all of it waiting, as with alerts and chaos
-    "test_end_to_end_alerts",
-    "test_end_to_end_chaos",
     "test_end_to_end_process",
+    "test_end_to_end_dns",
+    "test_end_to_end_alerts",
+    "test_end_to_end_network",
+    "test_end_to_end_browser",
+    "test_end_to_end_chaos",
     "test_end_to_end_faults_process",
     "test_end_to_end_hostile_endpoints",
     "test_end_to_end_hostile_dns",
     "test_dockerfile",
     "test_end_to_end_local",
     "test_check",
-    "test_end_to_end_browser",
-    "test_end_to_end_dns",
-    "test_end_to_end_network",
     "test_end_to_end_grafana",
     "test_alert_rules",
     "test_discovery_transport",
@@ -48,7 +48,7 @@ LONGEST_FIRST = (
     "test_discovery_answers",
     "test_demo",
 )
-MEASURED = {"test_cli", "test_end_to_end_process"}
+MEASURED = {"test_cli", "test_end_to_end_web"}
 """The tests of the program as a process, with the coverage of what they start.
 
 It nearly doubles what a process costs, and all others start the same program to look at something else.

@@ -196,7 +196,7 @@ def wait_closely(process: Process, look: Callable[[], object]) -> None:
     while not look():
         assert process.running, process.report()
         assert time.monotonic() < deadline, process.report()
-        time.sleep(PAUSE_SECONDS / 50)
+        time.sleep(PAUSE_SECONDS / 150)
 
 
 def proc_status(pid: int, key: str) -> str:

@@ -48,7 +48,7 @@ from exporter import rpc
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 DEADLINE_SECONDS = 120.0
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.15
 PORTS = (20_000, 32_000)
 
 T = TypeVar("T")

@@ -176,7 +176,7 @@ def _at_rest(world: World) -> dict[str, int]:
     for _ in range(LOOKS_AT_REST):
         for name, look in LEAST.items():
             least[name] = min(least[name], look(world.exporter))
-        time.sleep(2 * PAUSE_SECONDS)
+        time.sleep(PAUSE_SECONDS)
     return least
 
 

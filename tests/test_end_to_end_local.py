@@ -198,6 +198,6 @@ def test_told_to_reload_too_early(lab: Lab, tmp_path: Path) -> None:
     process = begin_to_start(lab, tmp_path, until=signal.SIGHUP)
     for _ in range(20):
         process.send_signal(signal.SIGHUP)
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(PAUSE_SECONDS / 3)
     process.wait_until(lambda: " event=listening " in "\n".join(process.lines) or None, "it listens")
     assert process.stop() == 0
