@@ -52,7 +52,7 @@ stack: .venv/.runtime ## demo, Prometheus with the rules, and Alertmanager, with
 # Files are begun in the order that tests/conftest.py says: the longest first.
 .PHONY: test
 test: .venv/.dev .venv/.supply debian-packages .venv/.npm ## all tests with coverage; ARGS for pytest, e.g. ARGS='-k dns', or '-n 0 --pdb'
-	@.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(if $(ARGS),--cov-fail-under=0) $(ARGS)
+	@.venv/bin/pytest -n 6 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(if $(ARGS),--cov-fail-under=0) $(ARGS)
 
 .PHONY: lint
 lint: .venv/.dev .venv/.supply ## every static check, and the audit; reports all, fails in the end
