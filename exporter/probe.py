@@ -11,31 +11,25 @@ because a clock in user space also measures the event loop.
 
 import asyncio
 import contextlib
+import select
 import socket
 import struct
 import time
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
 
 from exporter import rpc
 from exporter.failures import classify_bind, classify_probe
 from exporter.model import Endpoint, ProbeFailure, ProbeResult
-from exporter.sockets import SocketAddress, open_socket, socket_address
+from exporter.sockets import open_socket, readiness, socket_address
 
 _TCP_INFO = struct.Struct("=B67xI28xI")  # tcpi_state, tcpi_rtt at byte 68, tcpi_total_retrans at byte 100
 _CONNECTED = frozenset({1, 8})  # TCP_ESTABLISHED, and TCP_CLOSE_WAIT where the peer has hung up since
+_SYN_SENT = 2
 _MICROSECONDS_PER_SECOND = 1e6
 _SO_TIMESTAMPNS = 35  # of Linux (socket(7)): the kernel says when what is received had arrived
 _TIMESPEC = struct.Struct("@ll")
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 _NANOSECONDS_PER_SECOND = 1e9
-
-
-class Handshake(NamedTuple):
-    """What a TCP handshake came to; `seconds` is None when it failed."""
-
-    failure: ProbeFailure | None
-    seconds: float | None
-    syn_retransmits: int
 
 
 async def probe(
@@ -43,38 +37,242 @@ async def probe(
 ) -> ProbeResult:
     """Connect to one endpoint, bind to the KMS interface if `rpc_bind` says so, and hang up.
 
-    `timeout_seconds` is for each of the two steps. The socket is closed when this returns or is cancelled,
-    whatever happened. Never raises for a failure of the network or of this machine's resources: that is the
-    result's `failure`.
+    As `start_probe` does, whose result this waits for.
     """
-    started_at, connected_at = time.time(), None
-    try:
-        with open_socket(endpoint.address, socket.SOCK_STREAM, source_address=source_address) as sock:
-            address = socket_address(endpoint.address, endpoint.port)
-            if rpc_bind:
-                _ask_for_timestamps(sock)
-            handshake = await _connect(sock, address, timeout_seconds)
-            if handshake.failure is None:
-                connected_at = time.time()
-            if rpc_bind and connected_at:
-                failure, rpc_bind_seconds = await _bind(sock, timeout_seconds)
-            else:
-                failure, rpc_bind_seconds = handshake.failure, None
-    except OSError as error:
-        return not_probed(endpoint, classify_probe(error))
-    if rpc_bind and failure is ProbeFailure.CONNECTION_RESET:  # after the handshake: before, it is a refusal
-        failure = ProbeFailure.RPC_CLOSED
-    return ProbeResult(
-        endpoint=endpoint,
-        finished_at=time.time(),
-        finished_monotonic=time.monotonic(),
-        started_at=started_at,
-        connected_at=connected_at,
-        failure=failure,
-        connect_seconds=handshake.seconds,
-        rpc_bind_seconds=rpc_bind_seconds,
-        syn_retransmits=handshake.syn_retransmits,
+    return await start_probe(
+        endpoint, timeout_seconds=timeout_seconds, rpc_bind=rpc_bind, source_address=source_address
     )
+
+
+def start_probe(
+    endpoint: Endpoint,
+    *,
+    timeout_seconds: float,
+    rpc_bind: bool,
+    source_address: str | None = None,
+    ended: Callable[[], None] | None = None,
+) -> asyncio.Future[ProbeResult]:
+    """Begin to probe one endpoint: connect, bind to the KMS interface if `rpc_bind` says so, hang up.
+
+    `timeout_seconds` is for each of the two steps. Nothing stays open once there is a result or the future
+    is cancelled; `ended` is called then. Never fails for what the network or this machine's resources do:
+    that is the result's `failure`. There is no task behind it: a probe is a handful of system calls, and a
+    task costs more.
+    """
+    probing = _Probing(
+        endpoint,
+        timeout_seconds=timeout_seconds,
+        rpc_bind=rpc_bind,
+        source_address=source_address,
+        ended=ended or _nothing,
+    )
+    probing.begin()
+    return probing
+
+
+class _Probing(asyncio.Future[ProbeResult]):
+    """One probe under way, from one event of its socket to the next; what it comes to is its own result.
+
+    First the handshake is waited for, then, with `rpc_bind`, the answer to a bind on the new connection
+    (C706, 12.6.4: https://pubs.opengroup.org/onlinepubs/9629399/chap12.htm).
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_bind_sent",
+        "_bind_start",
+        "_connect_start",
+        "_connected_at",
+        "_ended",
+        "_endpoint",
+        "_readiness",
+        "_received",
+        "_rpc_bind",
+        "_seconds",
+        "_sock",
+        "_source_address",
+        "_started_at",
+        "_syn_retransmits",
+        "_timeout_seconds",
+    )
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        timeout_seconds: float,
+        rpc_bind: bool,
+        source_address: str | None,
+        ended: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self._endpoint = endpoint
+        self._timeout_seconds = timeout_seconds
+        self._rpc_bind = rpc_bind
+        self._source_address = source_address
+        self._readiness = readiness()
+        self._ended = ended
+        self._sock: socket.socket | None = None
+        self._connected_at: float | None = None
+        self._seconds: float | None = None
+        self._syn_retransmits = 0
+        self._received = b""
+        self._arrived: float | None = None
+
+    def begin(self) -> None:
+        """Send the SYN."""
+        self._started_at = time.time()
+        try:
+            self._connect()
+        except OSError as error:
+            self._end(not_probed(self._endpoint, classify_probe(error)))
+        except Exception as error:  # noqa: BLE001 (handed to the one who waits)
+            self._fail(error)
+
+    def cancel(self, msg: object = None) -> bool:
+        """Hang up, for nobody wants a result any more."""
+        self._close()
+        return super().cancel(msg)
+
+    def _connect(self) -> None:
+        endpoint = self._endpoint
+        sock = self._sock = open_socket(
+            endpoint.address, socket.SOCK_STREAM, source_address=self._source_address
+        )
+        address = socket_address(endpoint.address, endpoint.port)
+        if self._rpc_bind:
+            _ask_for_timestamps(sock)
+        self._connect_start = time.perf_counter()
+        try:
+            sock.connect(address)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            _, rtt_seconds, syn_retransmits = _read_tcp_info(sock)
+            self._end_handshake(classify_probe(error), rtt_seconds, syn_retransmits)
+            return
+        self._readiness.watch(
+            sock, select.EPOLLIN | select.EPOLLOUT, self._on_event, timeout_seconds=self._timeout_seconds
+        )
+
+    def _on_event(self, events: int) -> None:
+        if self._sock is None or self.done():  # the end of it is on its way
+            return
+        try:
+            if self._connected_at is None:
+                self._look_at_handshake(self._sock, late=not events)
+            else:
+                self._receive()
+                if not events and not self.done():
+                    self._finish(ProbeFailure.RPC_TIMEOUT)
+        except Exception as error:  # noqa: BLE001 (handed to the one who waits)
+            self._fail(error)
+
+    def _look_at_handshake(self, sock: socket.socket, *, late: bool) -> None:
+        """See whether the handshake is over; what came in time counts, though this process may be `late`."""
+        state, rtt_seconds, syn_retransmits = _read_tcp_info(sock)
+        failure = None
+        if state not in _CONNECTED:
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                failure = classify_probe(OSError(number, ""))
+            elif late:
+                failure = ProbeFailure.TIMEOUT
+            elif state == _SYN_SENT:
+                return
+        self._end_handshake(failure, rtt_seconds, syn_retransmits)
+
+    def _end_handshake(self, failure: ProbeFailure | None, rtt_seconds: float, syn_retransmits: int) -> None:
+        elapsed_seconds = time.perf_counter() - self._connect_start
+        self._syn_retransmits = syn_retransmits
+        if failure:
+            reset = self._rpc_bind and failure is ProbeFailure.CONNECTION_RESET
+            self._finish(ProbeFailure.RPC_CLOSED if reset else failure)  # before the handshake: a refusal
+            return
+        self._seconds = rtt_seconds or elapsed_seconds
+        self._connected_at = time.time()
+        if self._rpc_bind:
+            self._send_bind()
+        else:
+            self._finish(None)
+
+    def _send_bind(self) -> None:
+        if self._sock is None:
+            return
+        self._readiness.prolong(self._sock, self._timeout_seconds)
+        self._bind_sent, self._bind_start = time.time(), time.perf_counter()
+        try:
+            self._sock.sendall(rpc.BIND)
+        except OSError as error:
+            self._finish(classify_bind(error))
+            return
+        self._receive()
+
+    def _receive(self) -> None:
+        """Receive of the answer what there is: one fragment, or as much as shows that it is none."""
+        sock = self._sock
+        while sock and (missing := rpc.bytes_missing(self._received)):
+            try:
+                part, ancillary, _, _ = sock.recvmsg(missing, _ANCILLARY_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._finish(classify_bind(error))
+                return
+            if not part:
+                self._finish(ProbeFailure.RPC_CLOSED)
+                return
+            self._received += part
+            self._arrived = _read_timestamp(ancillary)
+        self._end_bind()
+
+    def _end_bind(self) -> None:
+        elapsed_seconds = time.perf_counter() - self._bind_start
+        if failure := rpc.judge(self._received):
+            self._finish(failure)
+        elif self._arrived and 0 < (stamped_seconds := self._arrived - self._bind_sent) < elapsed_seconds:
+            self._finish(None, rpc_bind_seconds=stamped_seconds)
+        else:  # the kernel tells no times, or the clock was set meanwhile
+            self._finish(None, rpc_bind_seconds=elapsed_seconds)
+
+    def _finish(self, failure: ProbeFailure | None, *, rpc_bind_seconds: float | None = None) -> None:
+        self._end(
+            ProbeResult(
+                endpoint=self._endpoint,
+                finished_at=time.time(),
+                finished_monotonic=time.monotonic(),
+                started_at=self._started_at,
+                connected_at=self._connected_at,
+                failure=failure,
+                connect_seconds=self._seconds,
+                rpc_bind_seconds=rpc_bind_seconds,
+                syn_retransmits=self._syn_retransmits,
+            )
+        )
+
+    def _end(self, result: ProbeResult) -> None:
+        if not self.done():
+            self.set_result(result)
+        self._close()
+
+    def _fail(self, error: Exception) -> None:
+        """Make an end of a probe that found a bug, or no memory."""
+        if not self.done():
+            self.set_exception(error)
+        self._close()
+
+    def _close(self) -> None:
+        """Let go of everything; the first time, tell."""
+        sock, self._sock = self._sock, None
+        if sock:
+            self._readiness.forget(sock)
+            sock.close()
+        ended, self._ended = self._ended, _nothing
+        ended()
+
+
+def _nothing() -> None:
+    """Tell nobody a second time."""
 
 
 def not_probed(endpoint: Endpoint, failure: ProbeFailure) -> ProbeResult:
@@ -82,80 +280,6 @@ def not_probed(endpoint: Endpoint, failure: ProbeFailure) -> ProbeResult:
     return ProbeResult(
         endpoint=endpoint, finished_at=time.time(), finished_monotonic=time.monotonic(), failure=failure
     )
-
-
-async def _connect(sock: socket.socket, address: SocketAddress, timeout_seconds: float) -> Handshake:
-    failure = None
-    start = time.perf_counter()
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            await asyncio.get_running_loop().sock_connect(sock, address)
-    except OSError as error:
-        failure = classify_probe(error)
-    elapsed_seconds = time.perf_counter() - start
-    state, rtt_seconds, syn_retransmits = _read_tcp_info(sock)
-    if failure is ProbeFailure.TIMEOUT and state in _CONNECTED:  # it was this process that was late
-        failure = None
-    return Handshake(failure, None if failure else rtt_seconds or elapsed_seconds, syn_retransmits)
-
-
-async def _bind(sock: socket.socket, timeout_seconds: float) -> tuple[ProbeFailure | None, float | None]:
-    """Bind to the KMS interface on a new connection; gives what it failed with, or how long it took.
-
-    Follows C706, 12.6.4: https://pubs.opengroup.org/onlinepubs/9629399/chap12.htm.
-    """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_seconds
-    try:
-        sent, start = time.time(), time.perf_counter()
-        async with asyncio.timeout_at(deadline):
-            await loop.sock_sendall(sock, rpc.BIND)
-        answer, arrived = await _receive_answer(sock, deadline)
-        elapsed_seconds = time.perf_counter() - start
-    except OSError as error:
-        return classify_bind(error), None
-    failure = rpc.judge(answer) if answer else ProbeFailure.RPC_CLOSED
-    if failure:
-        return failure, None
-    if arrived and 0 < arrived - sent < elapsed_seconds:  # else the clock was set meanwhile
-        return None, arrived - sent
-    return None, elapsed_seconds
-
-
-async def _receive_answer(sock: socket.socket, deadline: float) -> tuple[bytes | None, float | None]:
-    """Receive one fragment, or as much of something else as shows that it is none; None if it ends early.
-
-    Gives also when the last of it arrived, in Unix time, where the kernel tells. What is there at the
-    deadline, in loop time, still counts: it may be this process that is late. Raises TimeoutError when
-    more is needed.
-    """
-    received, arrived = b"", None
-    while missing := rpc.bytes_missing(received):
-        try:
-            part, ancillary, _, _ = sock.recvmsg(missing, socket.CMSG_SPACE(_TIMESPEC.size))
-        except BlockingIOError:
-            await _readable(sock, deadline)
-            continue
-        if not part:
-            return None, None
-        received += part
-        arrived = _read_timestamp(ancillary)
-    return received, arrived
-
-
-async def _readable(sock: socket.socket, deadline: float) -> None:
-    """Wait until there is something to receive, or it is the deadline; raises TimeoutError beyond that."""
-    loop = asyncio.get_running_loop()
-    if loop.time() >= deadline:
-        raise TimeoutError
-    readable = loop.create_future()
-    loop.add_reader(sock, lambda: None if readable.done() else readable.set_result(None))
-    try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                await readable
-    finally:
-        loop.remove_reader(sock)
 
 
 def _ask_for_timestamps(sock: socket.socket) -> None:

@@ -9,6 +9,7 @@ with the extensions of MS-RPCE 2.2.2, https://learn.microsoft.com/en-us/openspec
 """
 
 import enum
+import functools
 import struct
 import uuid
 from collections.abc import Container, Mapping
@@ -30,6 +31,8 @@ SERVER_TOO_BUSY = 0x1C010014
 HEADER_BYTES = 16
 FIRST_AND_LAST_FRAGMENT = 0x03
 _LITTLE_ENDIAN = 0x10
+_ASSOC_GROUP = slice(20, 24)
+_ANSWERS_KEPT = 256  # a host answers in the same way each time, and most hosts alike
 _ONE_RESULT = "B3xHH16sI"  # how many there are; then result, reason and transfer syntax of the first
 
 
@@ -129,6 +132,7 @@ def _build_bind() -> bytes:
 BIND = _build_bind()
 """All that is ever sent to an endpoint."""
 
+_BIND_ACK = bytes([PduType.BIND_ACK])
 _MINIMUM_BYTES: Mapping[int, int] = {PduType.FAULT: 32, PduType.BIND_ACK: 56, PduType.BIND_NAK: 18}
 
 _HEADER_START: tuple[Container[int], ...] = (
@@ -151,11 +155,7 @@ def bytes_missing(received: bytes) -> int:
     in all. 0 when that is done, and from the first byte on that no answer to our bind can have, lest one
     waits for the rest of a banner. Header: C706, 12.6.3.1.
     """
-    if not _may_be_answer(received):
-        return 0
-    if len(received) < HEADER_BYTES:
-        return HEADER_BYTES - len(received)
-    return max(0, _fragment_bytes(received) - len(received))
+    return max(0, _bytes_wanted(received[:HEADER_BYTES]) - len(received))
 
 
 def judge(received: bytes) -> ProbeFailure | None:
@@ -164,6 +164,13 @@ def judge(received: bytes) -> ProbeFailure | None:
     Never raises: bytes that are not, or not yet, an answer are `not_rpc`. What follows the fragment is not
     looked at. Codes: C706, 12.6.3.1, and MS-RPCE 2.2.2.5.
     """
+    if received[2:3] == _BIND_ACK:  # where all that differs is the association
+        received = received[: _ASSOC_GROUP.start] + bytes(4) + received[_ASSOC_GROUP.stop :]
+    return _judge(received)
+
+
+@functools.lru_cache(maxsize=_ANSWERS_KEPT)
+def _judge(received: bytes) -> ProbeFailure | None:
     try:
         answer = parse(received)
     except MalformedAnswerError:
@@ -197,6 +204,14 @@ def parse(fragment: bytes) -> Answer:
         return _parse_bind_nak(fragment, order)
     (status,) = struct.unpack_from(order + "I", fragment, 24)
     return Fault(status=status)
+
+
+@functools.lru_cache(maxsize=_ANSWERS_KEPT)
+def _bytes_wanted(header: bytes) -> int:
+    """Tell how many bytes the header has, or announces when it is whole; 0 if it is none of an answer."""
+    if not _may_be_answer(header):
+        return 0
+    return HEADER_BYTES if len(header) < HEADER_BYTES else _fragment_bytes(header)
 
 
 def _may_be_answer(received: bytes) -> bool:

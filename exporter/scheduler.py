@@ -1,11 +1,13 @@
 """When to look: one loop per zone, static host and kind of client, kept in step with the configuration.
 
 Owns the loops and their phases, and decides nothing about what a check is. The phase is a hash of
-the name, so checks spread over the interval, and a restart does not move them. Knows which of the loops do
-not get on, and restarts none of them: that takes a bug, and the state of the process is not to be trusted.
+the name, so checks spread over the interval, and a restart does not move them; there are only so many phases,
+for checks that begin together cost less than one by one. Knows which of the loops do not get on, and restarts
+none of them: that takes a bug, and the state of the process is not to be trusted.
 """
 
 import asyncio
+import functools
 import hashlib
 import math
 from collections.abc import Callable
@@ -22,6 +24,8 @@ from exporter.subjects import Check, Subject, check_of, check_settings, configur
 
 log = structlog.get_logger(__name__)
 
+_PHASES = 120
+_PHASES_KEPT = 10_000
 _PATIENCE_INTERVALS = 2
 _LEAST_PATIENCE_SECONDS = 30.0
 
@@ -142,9 +146,15 @@ class Scheduler:
 
 def next_due(now: float, *, name: str, interval_seconds: float) -> float:
     """Give the first moment after `now` that lies on the phase of `name`; times in seconds."""
-    digest = hashlib.sha256(name.encode()).digest()
-    phase_seconds = int.from_bytes(digest[:8], "big") / 2**64 * interval_seconds
+    phase_seconds = _phase(name) * interval_seconds
     periods = math.floor((now - phase_seconds) / interval_seconds) + 1
     if phase_seconds + periods * interval_seconds <= now:  # the division was rounded down
         periods += 1
     return phase_seconds + periods * interval_seconds
+
+
+@functools.lru_cache(maxsize=_PHASES_KEPT)
+def _phase(name: str) -> float:
+    """Give the phase of `name`, as a part of the interval."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return ((int.from_bytes(digest[:8], "big") * _PHASES >> 64) + 0.5) / _PHASES

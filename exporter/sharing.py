@@ -1,23 +1,21 @@
 """Work that several loops ask for and one does: an endpoint in five zones is probed once, not five times.
 
-Owns the tasks that do the work, and their results while they may be reused. Knows nothing of the work.
+Owns the work under way, and its results while they may be reused. Knows nothing of the work.
 """
 
 import asyncio
 import math
 from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry(Generic[V]):
+class _Entry(NamedTuple, Generic[V]):
     owner: Hashable
     started: float
-    task: asyncio.Task[V]
+    work: asyncio.Future[V]
 
 
 class SharedResults(Generic[K, V]):
@@ -38,35 +36,44 @@ class SharedResults(Generic[K, V]):
         self._entries: dict[K, _Entry[V]] = {}
         self._next_sweep = 0.0
 
-    def start(self, key: K, owner: Hashable, work: Callable[[], Coroutine[Any, Any, V]]) -> asyncio.Task[V]:
-        """Give the task that makes the result of `key`, starting `work` if there is none to reuse.
+    def start(
+        self,
+        key: K,
+        owner: Hashable,
+        begin: Callable[[K], asyncio.Future[V] | Coroutine[Any, Any, V]],
+    ) -> asyncio.Future[V]:
+        """Give what the result of `key` will be in, beginning the work on it if there is none to reuse.
 
-        The task belongs to all who wait for it: wait with asyncio.wait or asyncio.shield, never cancel it.
+        `begin` gets the key. What it begins is under way already, as a future, or becomes a task. That is of
+        all who wait for it: wait with asyncio.wait or asyncio.shield, never cancel it.
         """
         now = asyncio.get_running_loop().time()
         entry = self._entries.get(key)
         if entry is None or not self._reusable(entry, owner, now):
             self._sweep(now)
-            task = asyncio.create_task(work(), name=self._name)
-            entry = self._entries[key] = _Entry(owner=owner, started=now, task=task)
-        return entry.task
+            begun = begin(key)
+            work = begun if isinstance(begun, asyncio.Future) else asyncio.create_task(begun, name=self._name)
+            entry = self._entries[key] = _Entry(owner, now, work)
+        return entry.work
 
     async def close(self) -> None:
-        """Cancel what is still under way."""
-        tasks = [entry.task for entry in self._entries.values()]
+        """Cancel what is still under way: first what began last, which may wait for what began before."""
+        under_way = [entry.work for entry in reversed(self._entries.values())]
         self._entries.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for work in under_way:
+            work.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     def _reusable(self, entry: _Entry[V], owner: Hashable, now: float) -> bool:
-        task = entry.task
-        if not task.done():
+        work = entry.work
+        if not work.done():
             return True
-        if task.cancelled() or task.exception():
+        age_seconds = now - entry.started
+        if age_seconds >= (self._interval_seconds / 2 if owner == entry.owner else self._interval_seconds):
             return False
-        grace = self._interval_seconds / 2 if owner == entry.owner else self._interval_seconds
-        return now - entry.started < min(grace, self._lifetime(task.result()))
+        if work.cancelled() or work.exception():
+            return False
+        return age_seconds < self._lifetime(work.result())
 
     def _sweep(self, now: float) -> None:
         """Forget, once per interval, what nobody may reuse any more."""
@@ -74,5 +81,5 @@ class SharedResults(Generic[K, V]):
             return
         self._next_sweep = now + self._interval_seconds
         for key, entry in list(self._entries.items()):
-            if entry.task.done() and now - entry.started >= self._interval_seconds:
+            if entry.work.done() and now - entry.started >= self._interval_seconds:
                 del self._entries[key]

@@ -3,9 +3,19 @@
 Knows no names and no protocol above the transport; every failure is an OSError, and leaves nothing open.
 """
 
+import asyncio
+import collections
+import select
 import socket
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 from exporter.model import Family, family_of
+
+Ready = Callable[[int], None]
+"""Is told which events (EPOLLIN, EPOLLOUT, ...) there are, or 0 when the time is over."""
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 """An address as connect takes it: for IPv6 with flow label and scope where it has a scope."""
@@ -35,3 +45,193 @@ def socket_address(address: str, port: int) -> SocketAddress:
     if not scope:
         return host, port
     return host, port, 0, int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
+
+
+class _Watch:
+    """One socket that somebody waits for; `deadline` is in loop time, None where there is none."""
+
+    __slots__ = ("deadline", "ready")
+
+    def __init__(self, ready: Ready) -> None:
+        self.ready = ready
+        self.deadline: float | None = None
+
+
+class Readiness:
+    """Tells when sockets are ready: once each time that the state of one changes (EPOLLET of epoll(7)).
+
+    Hundreds of sockets live for one packet back and forth. To the event loop all that wait here are one
+    entry and one timer, which costs half of what they do for each of them. Nothing is open while nobody
+    waits. Whoever is told has to read all that there is, and may be told more often than there is something
+    new.
+    """
+
+    def __init__(self) -> None:
+        self._epoll: select.epoll | None = None
+        self._waiting: dict[int, _Watch] = {}
+        # By how long they wait: so each queue is in the order of the deadlines. What was forgotten stays in.
+        self._queues: dict[float, collections.deque[tuple[float, int, _Watch]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(
+        self, sock: socket.socket, events: int, ready: Ready, *, timeout_seconds: float | None = None
+    ) -> None:
+        """Call `ready` at each of these events, and when the socket fails; the first time maybe at once.
+
+        After `timeout_seconds` it is called with 0, once.
+
+        Raises:
+            OSError: There is no descriptor or no memory left to wait with.
+        """
+        descriptor = sock.fileno()
+        epoll = self._epoll or self._open()
+        try:
+            epoll.register(descriptor, events | select.EPOLLET)
+        except OSError:
+            self._close_if_idle()
+            raise
+        watch = self._waiting[descriptor] = _Watch(ready)
+        if timeout_seconds is not None:
+            self._set_deadline(descriptor, watch, timeout_seconds)
+
+    def prolong(self, sock: socket.socket, timeout_seconds: float) -> None:
+        """Wait for another `timeout_seconds` from now."""
+        descriptor = sock.fileno()
+        self._set_deadline(descriptor, self._waiting[descriptor], timeout_seconds)
+
+    def forget(self, sock: socket.socket) -> None:
+        """Tell of a socket no more, before it is closed: that takes it from the kernel's list."""
+        self._waiting.pop(sock.fileno(), None)
+        self._close_if_idle()
+
+    def _open(self) -> select.epoll:
+        epoll, loop = select.epoll(), asyncio.get_running_loop()
+        try:
+            loop.add_reader(epoll.fileno(), self._tell)
+        except OSError:
+            epoll.close()
+            raise
+        self._epoll = epoll
+        return epoll
+
+    def _tell(self) -> None:
+        if self._epoll is None:
+            return
+        for descriptor, events in self._epoll.poll(0, len(self._waiting) + 1):
+            if watch := self._waiting.get(descriptor):  # else one of those before made an end of it
+                _call(watch.ready, events)
+
+    def _set_deadline(self, descriptor: int, watch: _Watch, timeout_seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        watch.deadline = deadline = loop.time() + timeout_seconds
+        queue = self._queues.get(timeout_seconds)
+        if queue is None:
+            queue = self._queues[timeout_seconds] = collections.deque()
+        queue.append((deadline, descriptor, watch))
+        if self._timer is None or deadline < self._timer.when():
+            self._set_timer(deadline)
+
+    def _set_timer(self, deadline: float | None) -> None:
+        if self._timer:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = None if deadline is None else loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        """Tell those whose time is over."""
+        now = asyncio.get_running_loop().time()
+        for queue in list(self._queues.values()):
+            while queue:
+                deadline, descriptor, watch = queue[0]
+                current = self._waiting.get(descriptor) is watch and watch.deadline == deadline
+                if current and deadline > now:
+                    break
+                queue.popleft()
+                if current:
+                    _call(watch.ready, 0)
+        self._set_timer(min((queue[0][0] for queue in self._queues.values() if queue), default=None))
+
+    def _close_if_idle(self) -> None:
+        if self._waiting or self._epoll is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._epoll.fileno())
+        self._epoll.close()
+        self._epoll = None
+        self._queues.clear()
+        self._set_timer(None)
+
+
+def _call(ready: Ready, events: int) -> None:
+    try:
+        ready(events)
+    except Exception as error:  # noqa: BLE001 (a bug of one is not to cost the others their events)
+        _report(error)
+
+
+def _report(error: Exception) -> None:
+    context = {"message": "a socket was ready for somebody who failed", "exception": error}
+    asyncio.get_running_loop().call_exception_handler(context)
+
+
+_of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Readiness] = weakref.WeakKeyDictionary()
+
+
+def readiness() -> Readiness:
+    """Give the one of the running event loop."""
+    loop = asyncio.get_running_loop()
+    found = _of_loop.get(loop)
+    if found is None:
+        found = _of_loop[loop] = Readiness()
+    return found
+
+
+class Arrivals:
+    """What arrives at a socket, as something to wait for; as a context, for as long as it lasts."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._readiness = readiness()
+        self._told: asyncio.Future[None] | None = None
+        self._more = False
+        self._expired = False
+
+    def __enter__(self) -> Self:
+        self._readiness.watch(self.sock, select.EPOLLIN, self._note)
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._readiness.forget(self.sock)
+
+    def expect(self, timeout_seconds: float) -> None:
+        """Wait for so long from now on, and no longer."""
+        self._expired = False
+        self._readiness.prolong(self.sock, timeout_seconds)
+
+    async def receive(self, size: int) -> bytes:
+        """Receive a datagram, or what there is of a stream.
+
+        Raises:
+            TimeoutError: The time that was set is over.
+            OSError: As recv(2) fails.
+        """
+        while True:
+            if self._expired:
+                raise TimeoutError
+            if self._more:
+                try:
+                    return self.sock.recv(size)
+                except BlockingIOError:
+                    self._more = False
+            else:
+                self._told = asyncio.get_running_loop().create_future()
+                await self._told
+
+    def _note(self, events: int) -> None:
+        if events:
+            self._more = True
+        else:
+            self._expired = True
+        if self._told and not self._told.done():
+            self._told.set_result(None)

@@ -19,7 +19,7 @@ import pytest
 
 from exporter.boundaries import Boundaries
 from exporter.checks import Checker, CheckSettings
-from exporter.checks.targets import merge_target, worst_status
+from exporter.checks.targets import _merge_few, merge_target, worst_status
 from exporter.discovery import Authoritative, Budget, Discovery, ResolvConf, SoaLookup
 from exporter.model import (
     AddressLookup,
@@ -225,7 +225,15 @@ class Probes:
 def probes(monkeypatch: pytest.MonkeyPatch) -> Probes:
     """Play endpoints from a table."""
     probes = Probes()
-    monkeypatch.setattr("exporter.checks.run.probe", probes)
+
+    def start(
+        endpoint: Endpoint, *, ended: Callable[[], None], **options: Any
+    ) -> asyncio.Future[ProbeResult]:
+        probing = asyncio.ensure_future(probes(endpoint, **options))
+        probing.add_done_callback(lambda _: ended())
+        return probing
+
+    monkeypatch.setattr("exporter.checks.means.start_probe", start)
     return probes
 
 
@@ -415,6 +423,51 @@ def test_serial_of_the_answer(dns: Dns, probes: Probes) -> None:
     assert not [question for question in dns.asked if question.startswith("SOA")]
 
 
+def test_serial_of_the_same_answer(dns: Dns, probes: Probes) -> None:
+    """A zone's serial is asked for when its answer has changed, and else once a minute."""
+    serial = f"SOA {ZONE}"
+    dns.answers[serial] = 1
+
+    async def scenario() -> None:
+        each = checker(dns, dataclasses.replace(SETTINGS, interval_seconds=15))
+
+        async def serials() -> int | None:
+            [view] = (await each.check_zone(ZONE, [SERVER], Memory())).servers
+            return view.lookup.soa_serial
+
+        assert await serials() == 1
+        dns.answers[serial] = 2
+        for _ in range(3):
+            advance(15)
+            assert await serials() == 1
+        advance(15)
+        assert await serials() == 2
+        dns.answers |= {serial: 3, f"SRV {ZONE}": found(record(TARGET2), fingerprint=2)}
+        assert await serials() == 3
+        dns.answers |= {serial: None, f"SRV {ZONE}": found(record(), fingerprint=3)}
+        assert await serials() is None
+        dns.answers[serial] = 4
+        assert await serials() == 4
+        dns.answers |= {serial: 5, f"SRV {ZONE}": found(record(TARGET2), fingerprint=2)}
+        assert await serials() == 5, "not that of the same answer before the last one"
+
+    run(scenario())
+
+
+def test_queries_for_a_serial(dns: Dns, probes: Probes) -> None:
+    """The query for a serial is part of the check that sent it, and of no later one."""
+    dns.answers[f"SOA {ZONE}"] = SoaLookup(2026, sent("SOA", ZONE))
+
+    async def scenario() -> None:
+        each = checker(dns, dataclasses.replace(SETTINGS, interval_seconds=15))
+        first, second = [await each.check_zone(ZONE, [SERVER], Memory()) for _ in range(2)]
+        assert first.servers[0].lookup.queries == sent("SOA", ZONE)
+        assert second.servers[0].lookup.queries == ()
+        assert second.servers[0].lookup.soa_serial == 2026
+
+    run(scenario())
+
+
 def test_several_servers(dns: Dns, probes: Probes) -> None:
     """Every server is asked on its own, for the records and for the addresses; all endpoints are probed."""
     dns.answers |= {
@@ -510,6 +563,61 @@ def test_limits(dns: Dns, probes: Probes) -> None:
     run(scenario())
     assert (dns.expected, dns.known) == ({LABEL: set()}, {LABEL: {HOST}})
     assert dns.limits == {5}
+
+
+def test_answer_that_is_as_it_was(dns: Dns, probes: Probes) -> None:
+    """An answer with all addresses leads to the same when nothing else has changed, and only then."""
+    glue = {(TARGET, family): addresses(address) for family, address in ((IPV4, ADDRESS), (IPV6, ADDRESS6))}
+    dns.answers |= {f"SRV {ZONE}": found(record(), glue=glue), f"A {TARGET2}": addresses(ADDRESS2)}
+
+    async def scenario() -> None:
+        each = checker(dns)
+
+        async def led_to(memory: Memory, *servers: DnsServer) -> set[str]:
+            advance(INTERVAL_SECONDS)
+            check = await each.check_zone(ZONE, servers, memory)
+            assert outcomes(check).keys() == {
+                Endpoint(target=view.target, port=1688, address=address)
+                for server in check.servers
+                for view in server.targets
+                for address in view.probed
+            }
+            return {endpoint.address for endpoint in outcomes(check)}
+
+        memory = Memory(addresses={(LABEL, TARGET): (ADDRESS,)})
+        assert await led_to(memory, SERVER) == await led_to(memory, SERVER) == {ADDRESS, ADDRESS6}
+        wider = Memory(expected=(HOST2,))
+        assert await led_to(wider, SERVER) == {ADDRESS, ADDRESS6, ADDRESS2}
+        assert await led_to(memory, SERVER, SERVER2) == {ADDRESS, ADDRESS6}
+        dns.answers[f"SRV {ZONE}"] = found(record(), glue={**glue, (TARGET, IPV4): addresses(ADDRESS2)})
+        assert await led_to(memory, SERVER) == {ADDRESS2, ADDRESS6}
+        dns.answers[f"SRV {ZONE}"] = found(record(TARGET2), glue=glue)
+        assert await led_to(memory, SERVER) == {ADDRESS2}
+        dns.answers[f"SRV {ZONE}"] = failed(SERVFAIL)
+        assert await led_to(memory, SERVER) == set()
+
+    run(scenario())
+
+
+def test_much_that_comes_along(dns: Dns, probes: Probes) -> None:
+    """Of an answer with a crowd of addresses nothing is kept: it may be another crowd at every check."""
+    crowd = addresses(*(f"192.0.2.{last}" for last in range(1, 101)))
+    dns.answers[f"SRV {ZONE}"] = found(record(), glue={(TARGET, IPV4): crowd, (TARGET, IPV6): addresses()})
+    merged = merge_glue_kept()
+
+    async def scenario() -> None:
+        each = checker(dns)
+        check = await each.check_zone(ZONE, [SERVER], Memory())
+        assert len(outcomes(check)) == SETTINGS.addresses_per_target
+        assert not any(each._means.followed._kept.values())
+
+    run(scenario())
+    assert merge_glue_kept() == merged
+
+
+def merge_glue_kept() -> int:
+    """Tell how many targets are kept for the next check; there is no other way to see it."""
+    return _merge_few.cache_info().currsize
 
 
 # --- What was seen before

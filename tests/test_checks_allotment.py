@@ -43,6 +43,15 @@ def test_repeated_endpoints_count_once() -> None:
     assert targets(allotment.take([*endpoints("a"), *endpoints("b")])) == ["b"]
 
 
+def test_second_address_of_a_host_that_is_probed() -> None:
+    """What is new of a host that is probed already waits until every other host has an address."""
+    both, other = endpoints("a", 2), endpoints("b")
+    allotment = Allotment(2, expected=frozenset(), known=both[:1])
+    assert allotment.take(both[:1]) == both[:1]
+    assert allotment.take([*both, *other]) == other
+    assert allotment.left == (both[1],)
+
+
 def test_order() -> None:
     """Expected hosts go first, then what is known, then each host has one address before any has two."""
     known = endpoints("known", 2)

@@ -784,6 +784,26 @@ def test_socket_is_closed(lab: Lab) -> None:
         run(scenario(listener))
 
 
+def test_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a probe fails with that is not of the network is the caller's to know, and nothing stays open."""
+
+    class Socket(socket.socket):
+        def recvmsg(self, *arguments: Any) -> Any:
+            raise MemoryError
+
+    async def scenario(port: int) -> None:
+        before = open_descriptors()
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "socket", Socket)
+            with pytest.raises(MemoryError):
+                await handshake(at(port), rpc_bind=True)
+        while open_descriptors() != before:  # noqa: ASYNC110 -- the peer's end is in this process too
+            await asyncio.sleep(0.01)
+
+    with contextlib.closing(Peer(answering(bind_ack()))) as peer:
+        run(scenario(peer.port))
+
+
 # --- What does not take place
 
 

@@ -227,7 +227,7 @@ INTERVALS = st.floats(min_value=1, max_value=1e6)
 
 @pytest.mark.parametrize(
     ("subject", "phase_seconds"),
-    [("contoso.com", 12.315), ("emea.contoso.com", 52.526), ("zone0.test", 0.894)],
+    [("contoso.com", 12.25), ("emea.contoso.com", 52.75), ("zone0.test", 0.75)],
 )
 def test_phase(subject: str, phase_seconds: float) -> None:
     """The phase of a zone is the same for ever, whatever program and machine computes it."""

@@ -38,7 +38,7 @@ class Works:
             "work", interval_seconds=INTERVAL_SECONDS, lifetime=lifetime
         )
 
-    async def work(self) -> int:
+    async def work(self, _: Hashable) -> int:
         """Do one piece of work."""
         self.begun += 1
         number = self.begun
@@ -280,7 +280,7 @@ def test_bounded_memory() -> None:
     """Results that nobody may reuse any more are forgotten, while work under way is not."""
     remembered = weakref.WeakSet[Result]()
 
-    async def work() -> Result:
+    async def work(_: int) -> Result:
         result = Result()
         remembered.add(result)
         return result

@@ -5,15 +5,17 @@ connects in flight, and a deadline for the whole check. What was seen before com
 seen now goes out as a value. Keeps no state but results that may be reused within the interval.
 """
 
-import asyncio
 import copy
+import functools
 import math
 import time
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Self
 
-from exporter.checks.run import CheckSettings, Means, Run
+from exporter.checks.means import CheckSettings, Following, Means, Serials, begin_probe
+from exporter.checks.run import Run, gather
 from exporter.checks.servers import Servers, merge_servers
+from exporter.checks.slots import Slots
 from exporter.discovery import Discovery, Transport
 from exporter.model import (
     ClientCheck,
@@ -35,6 +37,9 @@ from exporter.sharing import SharedResults
 __all__ = ["CheckSettings", "Checker"]
 
 
+_ENDPOINTS_KEPT = 50_000
+
+
 class Checker:
     """Checks zones and static hosts; those that share targets and endpoints share the work on them.
 
@@ -50,7 +55,8 @@ class Checker:
         self._means = Means(
             settings=settings,
             discovery=discovery or Discovery(_transport(settings)),
-            probe_slots=asyncio.Semaphore(settings.max_concurrency),
+            probe_slots=Slots(settings.max_concurrency, functools.partial(begin_probe, settings)),
+            followed=Following(),
             probes=SharedResults(
                 "probe",
                 interval_seconds=settings.interval_seconds,
@@ -61,6 +67,8 @@ class Checker:
                 interval_seconds=settings.interval_seconds,
                 lifetime=lambda lookup: lookup.ttl_seconds if reuse else 0.0,
             ),
+            serials=Serials(reuse=reuse),
+            allows=functools.lru_cache(maxsize=_ENDPOINTS_KEPT)(settings.boundaries.allows),
         )
 
     def within(self, seconds: float) -> Self:
@@ -88,12 +96,12 @@ class Checker:
         selectors = tuple(selectors)
         with self._run(("client", search.client), *memories.values()) as run:
             run.recall()
-            found = await asyncio.gather(
-                *(run.find_servers(suffix, selectors, memories[suffix].groups) for suffix in search.suffixes)
+            found = await gather(
+                [run.find_servers(suffix, selectors, memories[suffix].groups) for suffix in search.suffixes]
             )
             servers = merge_servers(found)
-            seen = await asyncio.gather(
-                *(run.check_servers(suffix, servers, memories[suffix]) for suffix in search.suffixes)
+            seen = await gather(
+                [run.check_servers(suffix, servers, memories[suffix]) for suffix in search.suffixes]
             )
             probes = await run.finish_probes()
             return ClientCheck(
@@ -129,9 +137,7 @@ class Checker:
     ) -> tuple[Servers, dict[str, TargetLookup]]:
         names = self._candidates(target)
         servers = await run.find_servers(names[0], selectors, memory.groups)
-        found = await asyncio.gather(
-            *(run.resolve(target, names, server, memory) for server in servers.addresses)
-        )
+        found = await gather([run.resolve(target, names, server, memory) for server in servers.addresses])
         targets = {server.label: lookup for server, lookup in zip(servers.addresses, found, strict=True)}
         for word, status in servers.missing.items():
             targets[word] = TargetLookup(target=target, failure=status)
@@ -141,6 +147,7 @@ class Checker:
         """Cancel shared work that is still under way."""
         await self._means.probes.close()
         await self._means.addresses.close()
+        await self._means.serials.close()
 
     def _run(self, owner: Hashable, *memories: Memory) -> Run:
         return Run(self._means, owner=owner, within_seconds=self._within_seconds, memories=memories)

@@ -33,8 +33,12 @@ class Allotment:
 
     def take(self, endpoints: Iterable[Endpoint], *, sources: int = 1) -> list[Endpoint]:
         """Say which to probe now, the others wait; `sources` are the DNS servers that bring some."""
-        new = [endpoint for endpoint in self._in_order(endpoints) if endpoint not in self._taken]
+        offered = set(endpoints)
+        fresh = offered - self._taken
         share = math.ceil((self._limit - len(self._taken)) / sources)
+        if len(fresh) <= min(share, self._limit - len(self._taken) - self._kept_free):  # room for all of them
+            return self._take_all(fresh)
+        new = [endpoint for endpoint in self._in_order(offered) if endpoint not in self._taken]
         now = [endpoint for endpoint in new[:share] if self._fits(endpoint)]
         self._waiting.update(new)
         self._waiting.difference_update(now)
@@ -43,6 +47,8 @@ class Allotment:
     def take_rest(self) -> list[Endpoint]:
         """Say which of those that wait to probe, once no more will come in."""
         self._kept_free = 0
+        if not self._waiting:
+            return []
         now = [endpoint for endpoint in self._in_order(self._waiting) if self._fits(endpoint)]
         self._waiting.difference_update(now)
         return now
@@ -51,6 +57,13 @@ class Allotment:
     def left(self) -> tuple[Endpoint, ...]:
         """Those that wait."""
         return tuple(sorted(self._waiting))
+
+    def _take_all(self, endpoints: AbstractSet[Endpoint]) -> list[Endpoint]:
+        self._taken |= endpoints
+        self._waiting -= endpoints
+        if self._expected:
+            self._taken_by_expected += sum(endpoint.host in self._expected for endpoint in endpoints)
+        return list(self._in_order(endpoints))
 
     def _fits(self, endpoint: Endpoint) -> bool:
         """Take a place if there is one; room for expected hosts is theirs until all have come in."""
@@ -64,10 +77,16 @@ class Allotment:
         self._taken_by_expected += expected
         return True
 
-    def _in_order(self, endpoints: Iterable[Endpoint]) -> Iterator[Endpoint]:
+    def _in_order(self, endpoints: AbstractSet[Endpoint]) -> Iterable[Endpoint]:
+        alike = not self._expected and endpoints <= self._known
+        if alike and len({endpoint.target for endpoint in endpoints}) == len(endpoints):
+            return sorted(endpoints)
+        return self._ranked(endpoints)
+
+    def _ranked(self, endpoints: AbstractSet[Endpoint]) -> Iterator[Endpoint]:
         turns: collections.Counter[Host] = collections.Counter()
         ranked = []
-        for endpoint in sorted(set(endpoints)):
+        for endpoint in sorted(endpoints):
             rank = 0 if endpoint.host in self._expected else 1 if endpoint in self._known else 2
             ranked.append((rank, turns[endpoint.host], endpoint))
             turns[endpoint.host] += 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from exporter.model import UNFINISHED, Queries, Query
@@ -27,13 +27,13 @@ class Deadline:
         """The time that is left, 0 if none is."""
         return max(0.0, self.within_seconds - self.elapsed_seconds)
 
-    async def keep(self, work: Awaitable[T], *, late: T) -> T:
-        """Wait for `work`, but give `late` in its place if it is not done by then."""
+    async def keep(self, work: Awaitable[T], *, late: Callable[[], T]) -> T:
+        """Wait for `work`, but give what `late` says in its place if it is not done by then."""
         try:
             async with asyncio.timeout_at(self._started + self.within_seconds):
                 return await work
         except TimeoutError:
-            return late
+            return late()
 
 
 def unfinished(dns_server: str, name: str, rdtype: str) -> Queries:

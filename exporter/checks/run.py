@@ -7,18 +7,17 @@ import asyncio
 import dataclasses
 import functools
 import math
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Coroutine, Hashable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from exporter.boundaries import Boundaries
 from exporter.checks.allotment import Allotment
 from exporter.checks.deadline import Deadline, unfinished
+from exporter.checks.means import Followed, Means
 from exporter.checks.servers import Finder, Servers
-from exporter.checks.targets import merge_target, worst_status
+from exporter.checks.targets import merge_glue, merge_target, worst_status
 from exporter.checks.turns import Turns
-from exporter.discovery import Budget, Discovery, SoaLookup
+from exporter.discovery import Budget, SoaLookup
 from exporter.model import (
     AddressLookup,
     DnsServer,
@@ -33,50 +32,25 @@ from exporter.model import (
     ProbeFailure,
     ProbeResult,
     Queries,
+    Record,
     ServerCheck,
     ServerSelector,
     SrvLookup,
     TargetLookup,
     endpoints_of,
-    family_of,
     hosts_of,
 )
 from exporter.names import SRV_PREFIX
-from exporter.probe import not_probed, probe
-from exporter.sharing import SharedResults
+from exporter.probe import not_probed
 
 T = TypeVar("T")
 
+Turn = tuple[Mapping[DnsServer, Followed], dict[DnsServer, Followed]]
+"""Where the answers of the last check led, and those of this one do."""
+
 _ADDRESS_TYPES = {Family.IPV4: "A", Family.IPV6: "AAAA"}
+_FEW, _ANSWERS_KEPT = 16, 5000  # it is always the same few, but a hostile zone has new ones each time
 _SHARE = 4  # one check uses a quarter of what all have, so that one zone full of dead ends delays no other
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckSettings:
-    """What holds for every check alike; the names are those of the configuration."""
-
-    interval_seconds: float
-    timeout_seconds: float
-    attempts: int
-    source_addresses: Mapping[Family, str]
-    address_families: tuple[Family, ...]
-    max_concurrency: int
-    boundaries: Boundaries
-    records_per_zone: int
-    addresses_per_target: int
-    probes_per_check: int
-    rpc_bind: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
-    """What all checks work with: the same settings, lookups, and results to share."""
-
-    settings: CheckSettings
-    discovery: Discovery
-    probe_slots: asyncio.Semaphore
-    probes: SharedResults[Endpoint, ProbeResult]
-    addresses: SharedResults[tuple[str, Family, DnsServer], AddressLookup]
 
 
 class Run:
@@ -91,6 +65,7 @@ class Run:
     ) -> None:
         self._means = means
         self._settings = means.settings
+        self._families = means.settings.address_families
         self._deadline = Deadline(within_seconds)
         self._discovery = means.discovery.within(Budget())
         self._finder = Finder(
@@ -132,8 +107,9 @@ class Run:
     async def check_servers(self, zone: str, servers: Servers, memory: Memory) -> tuple[ServerCheck, ...]:
         """Look at a zone through every DNS server; a group that leads to none has its word in their place."""
         self._sources += len(servers.addresses)
-        seen = await asyncio.gather(
-            *(self._check_server(zone, server, memory) for server in servers.addresses)
+        followed = self._means.followed.turn((self._owner, zone))
+        seen = await gather(
+            [self._check_server(zone, server, memory, followed) for server in servers.addresses]
         )
         missing = (
             ServerCheck(dns_server=word, lookup=SrvLookup(status=status, duration_seconds=0.0), asked=False)
@@ -141,64 +117,114 @@ class Run:
         )
         return (*seen, *missing)
 
-    async def _check_server(self, zone: str, server: DnsServer, memory: Memory) -> ServerCheck:
+    async def _check_server(
+        self, zone: str, server: DnsServer, memory: Memory, followed: Turn
+    ) -> ServerCheck:
         """Look at a zone through one DNS server, and start to probe what it leads to.
 
         Hosts that were published there at the last look, or by anybody lately, are followed too, for they may
         have vanished with this answer, or there may be none; so are those that should be published.
         """
-        published = hosts_of(memory.records.get(server.label, ()))
-        expected = frozenset(memory.expected)
         lookup = await self._deadline.keep(
             self._discovery.lookup_srv(
-                zone, server, expected=expected, known=published, limit=self._settings.records_per_zone
+                zone,
+                server,
+                expected=frozenset(memory.expected),
+                known=_hosts(memory.records.get(server.label, ())),
+                limit=self._settings.records_per_zone,
             ),
-            late=SrvLookup(
+            late=lambda: SrvLookup(
                 status=LookupStatus.TIMEOUT,
                 duration_seconds=self._deadline.within_seconds,
                 queries=unfinished(server.label, SRV_PREFIX + zone, "SRV"),
             ),
         )
-        hosts = hosts_of(lookup.records) | published | expected.union(memory.vanished)
-        soa, targets = await asyncio.gather(
-            self._soa_serial(zone, server, lookup), self._follow(hosts, server, lookup, memory)
-        )
-        lookup = dataclasses.replace(lookup, soa_serial=soa.serial, queries=lookup.queries + soa.queries)
+        serial = self._begin_serial(zone, server, lookup)
+        targets = await self._follow(server, lookup, memory, followed)
+        if serial:
+            work, asked = serial
+            soa = await self._finish_serial(zone, server, work, asked=asked)
+            lookup = dataclasses.replace(lookup, soa_serial=soa.serial, queries=lookup.queries + soa.queries)
         return ServerCheck(dns_server=server.label, lookup=lookup, targets=targets)
 
-    async def _soa_serial(self, zone: str, server: DnsServer, lookup: SrvLookup) -> SoaLookup:
+    def _begin_serial(
+        self, zone: str, server: DnsServer, lookup: SrvLookup
+    ) -> tuple[asyncio.Future[SoaLookup], bool] | None:
+        """Ask for the zone's serial where it did not come along; for the same answer, not at every check."""
         if lookup.soa_serial is not None or not lookup.status.usable:
-            return SoaLookup(lookup.soa_serial)
+            return None
+        look_up = self._discovery.lookup_soa_serial
+        return self._means.serials.begin(zone, server, lookup.fingerprint, look_up)
+
+    async def _finish_serial(
+        self, zone: str, server: DnsServer, work: asyncio.Future[SoaLookup], *, asked: bool
+    ) -> SoaLookup:
+        if not asked:  # the query for it is no part of this check
+            return SoaLookup(work.result().serial)
         return await self._deadline.keep(
-            self._discovery.lookup_soa_serial(zone, server),
-            late=SoaLookup(None, unfinished(server.label, zone, "SOA")),
+            asyncio.shield(work), late=lambda: SoaLookup(None, unfinished(server.label, zone, "SOA"))
         )
 
     async def _follow(
-        self, hosts: frozenset[Host], server: DnsServer, lookup: SrvLookup, memory: Memory
+        self, server: DnsServer, lookup: SrvLookup, memory: Memory, followed: Turn
     ) -> tuple[TargetLookup, ...]:
+        """Find the addresses of hosts at a server, and start to probe them.
+
+        Hardly ever is anything there that was not at the last check, and then nor is anything in what
+        follows from it.
+        """
+        last, kept = followed
+        known = last.get(server)
+        if known and known.is_of(lookup, memory):
+            kept[server] = known
+            self.start_probes(known.endpoints)
+            return known.targets
+        published = _hosts(memory.records.get(server.label, ()))
+        hosts = _hosts(lookup.records) | published | {*memory.expected, *memory.vanished}
         targets = await self._resolve_all(hosts, server, lookup, memory)
-        self.start_probes(endpoints_of(hosts, targets))
+        endpoints = endpoints_of(hosts, targets)
+        self.start_probes(endpoints)
+        found = Followed(memory, lookup.records, lookup.glue, targets, endpoints)
+        glued = all((each.target, family) in lookup.glue for each in targets for family in self._families)
+        if glued and found.is_small():
+            kept[server] = found
         return targets
 
     async def _resolve_all(
         self, hosts: Iterable[Host], server: DnsServer, lookup: SrvLookup, memory: Memory
     ) -> tuple[TargetLookup, ...]:
-        targets = sorted({host.target for host in hosts})
+        targets, label = sorted({host.target for host in hosts}), server.label
         if not lookup.status.answered:  # nor would it answer for the targets: spare the wait
             return tuple(
                 TargetLookup(
                     target=target,
-                    probed=memory.addresses.get((server.label, target), ()),
+                    probed=memory.addresses.get((label, target), ()),
                     failure=lookup.status,
                     asked=False,
                 )
                 for target in targets
             )
-        return tuple(
-            await asyncio.gather(
-                *(self.resolve(target, (target,), server, memory, lookup) for target in targets)
-            )
+        glued = {
+            target: found
+            for target in targets
+            if (found := self._read_glue(target, lookup.glue, memory.addresses.get((label, target), ())))
+        }
+        asked = [target for target in targets if target not in glued]
+        answers = await gather([self.resolve(target, (target,), server, memory, lookup) for target in asked])
+        glued.update(zip(asked, answers, strict=True))
+        return tuple(glued[target] for target in targets)
+
+    def _read_glue(self, target: str, glue: Glue, known: tuple[str, ...]) -> TargetLookup | None:
+        """Find the addresses of a target in what came along with an answer, if all families did."""
+        lookups = [glue.get((target, family)) for family in self._families]
+        if not all(lookups):
+            return None
+        return merge_glue(
+            target,
+            tuple(lookup.addresses for lookup in lookups if lookup),
+            families=self._families,
+            known=known,
+            limit=self._settings.addresses_per_target,
         )
 
     async def resolve(
@@ -219,15 +245,12 @@ class Run:
         without: dict[LookupStatus, TargetLookup] = {}
         queries: Queries = ()
         for name in names:
-            lookups = await asyncio.gather(
-                *(
-                    self._lookup_addresses(name, family, server, glue)
-                    for family in self._settings.address_families
-                )
+            lookups = await gather(
+                [self._lookup_addresses(name, family, server, glue) for family in self._families]
             )
             found = merge_target(
                 target,
-                dict(zip(self._settings.address_families, lookups, strict=True)),
+                dict(zip(self._families, lookups, strict=True)),
                 known=known,
                 limit=self._settings.addresses_per_target,
             )
@@ -244,17 +267,19 @@ class Run:
             return known
         return await self._deadline.keep(
             self._shared_lookup(name, family, server),
-            late=AddressLookup(
+            late=lambda: AddressLookup(
                 status=LookupStatus.TIMEOUT, queries=unfinished(server.label, name, _ADDRESS_TYPES[family])
             ),
         )
 
     async def _shared_lookup(self, name: str, family: Family, server: DnsServer) -> AddressLookup:
         async with self._lookup_share:  # before it begins: who else wants it does not wait for our turn
-            work = functools.partial(self._discovery.lookup_addresses, name, family, server)
             return await asyncio.shield(
-                self._means.addresses.start((name, family, server), self._owner, work)
+                self._means.addresses.start((name, family, server), self._owner, self._look_up_addresses)
             )
+
+    def _look_up_addresses(self, key: tuple[str, Family, DnsServer]) -> Coroutine[Any, Any, AddressLookup]:
+        return self._discovery.lookup_addresses(*key)
 
     def recall(self) -> None:
         """Start to probe what was seen before, while DNS is being asked."""
@@ -266,15 +291,19 @@ class Run:
         Where there may be more than `probes_per_check`, some wait until all have come in.
         """
         new = set(endpoints) - self._refused
-        allows = self._settings.boundaries.allows
+        if new <= self._probes.begun.keys():
+            return
+        allows = self._means.allows
         refused = {endpoint for endpoint in new if not allows(endpoint.address, endpoint.port)}
         self._refused |= refused
         self._probes.add(refused)
         self._probes.add(self._allotment.take(new - refused, sources=max(1, self._sources)))
 
-    def _start_probe(self, endpoint: Endpoint) -> asyncio.Task[ProbeResult]:
-        work = functools.partial(_refuse if endpoint in self._refused else self._probe, endpoint)
-        return self._means.probes.start(endpoint, self._owner, work)
+    def _start_probe(self, endpoint: Endpoint) -> asyncio.Future[ProbeResult]:
+        return self._means.probes.start(endpoint, self._owner, self._begin_probe)
+
+    def _begin_probe(self, endpoint: Endpoint) -> asyncio.Future[ProbeResult]:
+        return _refuse(endpoint) if endpoint in self._refused else self._means.probe_slots.run(endpoint)
 
     async def finish_probes(self) -> tuple[ProbeResult, ...]:
         """Wait for the probes that were started, and for those that waited as far as there is room for them.
@@ -287,25 +316,34 @@ class Run:
         await self._probes.finish(self._deadline.left_seconds)
         return (
             *(
-                task.result() if task.done() else not_probed(endpoint, ProbeFailure.TIMEOUT)
-                for endpoint, task in self._probes.tasks.items()
+                probe.result() if probe.done() else not_probed(endpoint, ProbeFailure.TIMEOUT)
+                for endpoint, probe in self._probes.begun.items()
             ),
             *(not_probed(endpoint, ProbeFailure.TIMEOUT) for endpoint in self._probes.waiting),
             *(_ignore(endpoint, IgnoredReason.PROBES_PER_CHECK) for endpoint in self._allotment.left),
         )
 
-    async def _probe(self, endpoint: Endpoint) -> ProbeResult:
-        async with self._means.probe_slots:
-            return await probe(
-                endpoint,
-                timeout_seconds=self._settings.timeout_seconds,
-                rpc_bind=self._settings.rpc_bind,
-                source_address=self._settings.source_addresses.get(family_of(endpoint.address)),
-            )
+
+def _hosts(records: tuple[Record, ...]) -> frozenset[Host]:
+    return _few_hosts(records) if len(records) <= _FEW else hosts_of(records)
 
 
-async def _refuse(endpoint: Endpoint) -> ProbeResult:
-    return _ignore(endpoint, IgnoredReason.NOT_ALLOWED)
+@functools.lru_cache(maxsize=_ANSWERS_KEPT)
+def _few_hosts(records: tuple[Record, ...]) -> frozenset[Host]:
+    return hosts_of(records)
+
+
+async def gather(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do pieces of work at the same time; a single one, as there often is, without a task of its own."""
+    if len(works) == 1:
+        return [await works[0]]
+    return await asyncio.gather(*works)
+
+
+def _refuse(endpoint: Endpoint) -> asyncio.Future[ProbeResult]:
+    refused: asyncio.Future[ProbeResult] = asyncio.get_running_loop().create_future()
+    refused.set_result(_ignore(endpoint, IgnoredReason.NOT_ALLOWED))
+    return refused
 
 
 def _ignore(endpoint: Endpoint, reason: IgnoredReason) -> ProbeResult:

@@ -88,7 +88,7 @@ class Finder:
             return Members(servers=system.servers or known, status=system.missing)
         found, status, queries = await self._deadline.keep(
             self._discovery.find_authoritative(name, self._families),
-            late=Authoritative(
+            late=lambda: Authoritative(
                 frozenset(), LookupStatus.TIMEOUT, unfinished(ServerGroup.SYSTEM.value, name, "NS")
             ),
         )

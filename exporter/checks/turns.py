@@ -16,17 +16,16 @@ V = TypeVar("V")
 class Turns(Generic[K, V]):
     """Has `start` begin or join the work on each key, for at most `at_once` keys at the same time.
 
-    Once a task was cancelled, as all are when their owner closes, nothing more is begun.
+    Once one was cancelled, as all are when their owner closes, nothing more is begun.
     """
 
-    def __init__(self, at_once: int, start: Callable[[K], asyncio.Task[V]]) -> None:
-        self.tasks: dict[K, asyncio.Task[V]] = {}
+    def __init__(self, at_once: int, start: Callable[[K], asyncio.Future[V]]) -> None:
+        self.begun: dict[K, asyncio.Future[V]] = {}
         self.waiting: collections.deque[K] = collections.deque()
         self._at_once = at_once
         self._start = start
-        self._under_way = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._under_way: list[asyncio.Future[V]] = []
+        self._watched: set[asyncio.Future[V]] = set()
 
     def stop(self) -> None:
         """Begin nothing more; what is under way goes on, for whoever shares it."""
@@ -35,30 +34,50 @@ class Turns(Generic[K, V]):
     def add(self, keys: Iterable[K]) -> None:
         """Put keys in line that are not there yet."""
         self.waiting.extend(keys)
+        if self.waiting and any(work.cancelled() for work in self.begun.values()):
+            self.stop()
         self._begin()
 
     async def finish(self, within_seconds: float) -> None:
         """Wait until all is done, but no longer than this."""
+        if self._next_under_way() is None:
+            return
         try:
             async with asyncio.timeout(within_seconds):
-                await self._idle.wait()
+                while work := self._next_under_way():
+                    await _end_of(work)
         except TimeoutError:
             self.stop()
 
-    def _begin(self) -> None:
-        while self.waiting and self._under_way < self._at_once:
-            key = self.waiting.popleft()
-            task = self.tasks[key] = self._start(key)
-            if not task.done():
-                self._under_way += 1
-                task.add_done_callback(self._end)
-        if not self._under_way:
-            self._idle.set()
-        else:
-            self._idle.clear()
+    def _next_under_way(self) -> asyncio.Future[V] | None:
+        return next((work for work in self._under_way if not work.done()), None)
 
-    def _end(self, task: asyncio.Task[V]) -> None:
-        self._under_way -= 1
-        if task.cancelled():
+    def _begin(self) -> None:
+        while self.waiting and self._has_room():
+            key = self.waiting.popleft()
+            work = self.begun[key] = self._start(key)
+            if not work.done():
+                self._under_way.append(work)
+        if self.waiting:
+            for work in set(self._under_way) - self._watched:
+                self._watched.add(work)
+                work.add_done_callback(self._end)
+
+    def _has_room(self) -> bool:
+        """Tell whether one more may begin; only if it seems not is it counted what has ended since."""
+        if len(self._under_way) >= self._at_once:
+            self._under_way = [work for work in self._under_way if not work.done()]
+        return len(self._under_way) < self._at_once
+
+    def _end(self, work: asyncio.Future[V]) -> None:
+        self._watched.discard(work)
+        if work.cancelled():
             self.stop()
         self._begin()
+
+
+async def _end_of(work: asyncio.Future[V]) -> None:
+    """Wait for the end of work that is not one's own to cancel."""
+    ended = asyncio.get_running_loop().create_future()
+    work.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
+    await ended
