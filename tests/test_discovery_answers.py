@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.discovery.answers import (
-    Authority,
     read_addresses,
     read_authority,
     read_name_servers,
@@ -26,6 +25,7 @@ from exporter.discovery.answers import (
     read_status,
     show_name,
 )
+from exporter.discovery.published import Authority
 from exporter.model import (
     AddressLookup,
     Family,

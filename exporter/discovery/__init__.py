@@ -5,7 +5,6 @@ neither the schedule nor what was seen before, but for what a caller passes in.
 """
 
 import asyncio
-import copy
 import time
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -69,8 +68,9 @@ class Discovery:
 
     def within(self, budget: Budget) -> Self:
         """Give these lookups with a budget for reading answers."""
-        bounded = copy.copy(self)
-        bounded._transport = self._transport.within(budget)  # noqa: SLF001 (of the same class)
+        bounded = object.__new__(type(self))
+        bounded.__dict__.update(self.__dict__)
+        bounded._transport = self._transport.within(budget)
         return bounded
 
     def system(self) -> ResolvConf:
@@ -92,10 +92,14 @@ class Discovery:
         reply, duration_seconds = exchange.reply, time.perf_counter() - start
         if isinstance(reply, LookupStatus):
             return SrvLookup(status=reply, duration_seconds=duration_seconds, queries=exchange.queries)
-        found = read_srv(
-            reply, duration_seconds=duration_seconds, expected=expected, known=known, limit=limit
+        return read_srv(
+            reply,
+            duration_seconds=duration_seconds,
+            expected=expected,
+            known=known,
+            limit=limit,
+            queries=exchange.read_as(read_status(reply)),
         )
-        return replace(found, queries=exchange.read_as(found.status))
 
     async def lookup_soa_serial(self, zone: str, server: DnsServer) -> SoaLookup:
         """Ask `server` for the serial of `zone`, or of the zone that encloses it."""
@@ -152,7 +156,7 @@ class Discovery:
                 queries += more
         if isinstance(reply, LookupStatus):
             return (), reply, queries
-        names = read_name_servers(reply)
+        names = read_name_servers(reply) if isinstance(reply, Answer) else ()
         return names, LookupStatus.OK if names else LookupStatus.NODATA, queries
 
     async def _first_usable(
@@ -164,9 +168,9 @@ class Discovery:
         for resolver in resolvers:
             exchange = await self._transport.ask(resolver, name, rdtype)
             reply = exchange.reply
-            status = read_status(reply) if isinstance(reply, Answer) else reply
+            status = reply if isinstance(reply, LookupStatus) else read_status(reply)
             queries += exchange.read_as(status)
-            if isinstance(reply, Answer) and status.usable:
+            if status.usable:
                 break
             reply = status
         return Exchange(reply, queries)

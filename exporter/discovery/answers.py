@@ -1,12 +1,13 @@
 """What a DNS answer says: messages in, value objects out.
 
-Pure functions over dnspython's parsed messages; no sockets, no clock. Follows RFC 2782 (SRV), RFC 2308
-(NXDOMAIN and NODATA, and the TTL of both), RFC 2181 (10.3: a target is no alias).
+Pure functions over messages that dnspython parsed, or that `plain` read in its place; no sockets, no clock.
+Follows RFC 2782 (SRV), RFC 2308 (NXDOMAIN and NODATA, and the TTL of both), RFC 2181 (10.3: a target is no
+alias).
 """
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple, cast
+from typing import TypeAlias, cast
 
 import dns.exception
 import dns.flags
@@ -22,21 +23,14 @@ from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.SRV import SRV
 
 from exporter.discovery.exchange import Answer
-from exporter.model import (
-    NOT_AVAILABLE,
-    AddressLookup,
-    Family,
-    Glue,
-    Host,
-    IgnoredReason,
-    LookupStatus,
-    Record,
-    SrvLookup,
-    fingerprint,
-)
+from exporter.discovery.plain import PlainAnswer
+from exporter.discovery.published import Authority, Published, publish
+from exporter.model import AddressLookup, Family, Glue, Host, LookupStatus, Queries, Record, SrvLookup
 from exporter.names import show_labels
 
 ADDRESS_TYPES = {Family.IPV4: dns.rdatatype.A, Family.IPV6: dns.rdatatype.AAAA}
+Readable: TypeAlias = Answer | PlainAnswer
+"""A response, whoever read it."""
 _MAX_NAME_SERVERS = 16
 _FAMILIES = {rdtype: family for family, rdtype in ADDRESS_TYPES.items()}
 _STATUSES = {
@@ -47,70 +41,60 @@ _STATUSES = {
 }
 
 
-class Authority(NamedTuple):
-    """The zone of authority that an answer names by its SOA record: its apex, and its serial there."""
-
-    apex: str
-    serial: int
-
-
 def show_name(name: dns.name.Name) -> str:
     """Write a name from an answer in the project's canonical form."""
     return show_labels(name.labels)
 
 
 def read_srv(
-    answer: Answer,
+    answer: Readable,
     *,
     duration_seconds: float,
     expected: AbstractSet[Host],
     known: AbstractSet[Host],
     limit: int,
+    queries: Queries = (),
 ) -> SrvLookup:
     """Read the answer to an SRV query.
 
     At most `limit` records are kept, in a stable order: hosts in `expected` first, then those in `known`,
     then by priority, target and port; so a server that rotates or varies a long answer invents no change.
     """
-    status, chain = _resolve(answer)
-    authority = read_authority(answer)
-    if status is not LookupStatus.OK or chain is None or chain.answer is None:
+    status, published = _read_published(answer)
+    if published is None:
+        authority = read_authority(answer)
         return SrvLookup(
             status=status,
             duration_seconds=duration_seconds,
-            authoritative=bool(answer.flags & dns.flags.AA) if status.usable else None,
+            authoritative=_is_authoritative(answer) if status.usable else None,
             soa_serial=authority.serial if authority and status.usable else None,
+            queries=queries,
         )
-    found = {_record(cast(SRV, rdata)) for rdata in chain.answer}
-    valid = {record for record in found if record.port or record.target == NOT_AVAILABLE}
-    kept = sorted(
-        valid,
-        key=lambda r: (r.host not in expected, r.host not in known, r.priority, r.target, r.port, r.weight),
-    )[:limit]
+    kept = published.within(limit, expected, known)
     return SrvLookup(
         status=status,
         duration_seconds=duration_seconds,
-        records=tuple(sorted(kept)),
-        portless=tuple(sorted(found - valid)[:limit]),
-        record_count=len(found),
-        ttl_seconds=chain.minimum_ttl,
-        authoritative=bool(answer.flags & dns.flags.AA),
-        fingerprint=fingerprint(found),
-        glue=_read_glue(answer, {record.target for record in kept}),
-        ignored={
-            IgnoredReason.MALFORMED: len(found) - len(valid),
-            IgnoredReason.RECORDS_PER_ZONE: len(valid) - len(kept),
-        },
+        records=kept.records,
+        portless=kept.portless,
+        record_count=kept.record_count,
+        ttl_seconds=kept.ttl_seconds,
+        authoritative=_is_authoritative(answer),
+        fingerprint=kept.fingerprint,
+        glue=kept.glue,
+        ignored=kept.ignored,
+        queries=queries,
     )
 
 
-def read_status(answer: Answer) -> LookupStatus:
+def read_status(answer: Readable) -> LookupStatus:
     """Tell how a lookup ended, whatever it asked for."""
-    return _resolve(answer)[0]
+    return answer.status if isinstance(answer, PlainAnswer) else _resolve(answer)[0]
 
 
-def read_addresses(answer: Answer) -> AddressLookup:
+def read_addresses(answer: Readable) -> AddressLookup:
     """Read the answer to an A or AAAA query; an alias is followed as far as the answer follows it."""
+    if isinstance(answer, PlainAnswer):
+        return answer.addresses or AddressLookup(status=answer.status)
     status, chain = _resolve(answer)
     if chain is None:
         return AddressLookup(status=status)
@@ -140,11 +124,13 @@ def is_alias(answer: Answer) -> bool:
     return chain is not None and bool(chain.cnames)
 
 
-def read_authority(answer: Answer) -> Authority | None:
+def read_authority(answer: Readable) -> Authority | None:
     """Find the SOA record of an answer, be it the answer itself or the authority of a negative one.
 
     One that does not enclose the name that was asked for belongs to what that name is an alias of.
     """
+    if isinstance(answer, PlainAnswer):
+        return answer.authority
     for rrset in (*answer.answer, *answer.authority):
         if rrset.rdtype == dns.rdatatype.SOA and any(
             question.name.is_subdomain(rrset.name) for question in answer.question
@@ -170,6 +156,22 @@ def _is_referral(answer: Answer) -> bool:
     """Whether the server only points elsewhere (RFC 2308, 2.2): that says nothing of what is published."""
     types = {rrset.rdtype for rrset in answer.authority}
     return dns.rdatatype.NS in types and dns.rdatatype.SOA not in types
+
+
+def _is_authoritative(answer: Readable) -> bool:
+    return answer.authoritative if isinstance(answer, PlainAnswer) else bool(answer.flags & dns.flags.AA)
+
+
+def _read_published(answer: Readable) -> tuple[LookupStatus, Published | None]:
+    """Find the SRV records of an answer, and tell how the lookup ended."""
+    if isinstance(answer, PlainAnswer):
+        return answer.status, answer.published
+    status, chain = _resolve(answer)
+    if status is not LookupStatus.OK or chain is None or chain.answer is None:
+        return status, None
+    found = {_record(cast(SRV, rdata)) for rdata in chain.answer}
+    glue = _read_glue(answer, {record.target for record in found})
+    return status, publish(found, ttl_seconds=chain.minimum_ttl, glue=glue)
 
 
 def _record(rdata: SRV) -> Record:

@@ -4,10 +4,11 @@ Knows no socket and nothing of what an answer means. What a query came to is sai
 status, or as the response code (RFC 1035, 4.1.1; RFC 6895, 2.3) where the former are less exact.
 """
 
+import functools
 import time
 from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import dns.exception
 import dns.flags
@@ -15,6 +16,7 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 
+from exporter.discovery.plain import PlainAnswer
 from exporter.failures import classify_lookup
 from exporter.model import TRUNCATED, DnsServer, LookupStatus, Queries, Query
 
@@ -22,8 +24,10 @@ EXPECTED_ERRORS = (OSError, EOFError, MemoryError, dns.exception.DNSException)
 """What a query may fail with."""
 
 Answer = dns.message.QueryMessage
-Reply = Answer | LookupStatus
-"""A parsed response, whatever its response code, or why there is none."""
+"""A response that dnspython has read."""
+Reply = Answer | PlainAnswer | LookupStatus
+"""A response that was read, whatever its response code, or why there is none."""
+Read = TypeVar("Read", Answer, PlainAnswer, Answer | PlainAnswer)
 
 
 class Exchange(NamedTuple):
@@ -50,9 +54,9 @@ class Journal:
         self.edns = True  # of the queries to come
         self._dns_server = server.label
         self._name = name
-        self._rdtype = dns.rdatatype.to_text(rdtype)
+        self._rdtype = _show_rdtype(rdtype)
 
-    async def note(self, transport: Literal["udp", "tcp"], query: Awaitable[Answer]) -> Answer:
+    async def note(self, transport: Literal["udp", "tcp"], query: Awaitable[Read]) -> Read:
         """Wait for the answer to a query, and note what it came to; what it fails with travels on."""
         asked_at, start = time.time(), time.perf_counter()
         try:
@@ -60,15 +64,25 @@ class Journal:
         except EXPECTED_ERRORS as error:
             self._add(transport, classify_lookup(error).value, asked_at, time.perf_counter() - start)
             raise
-        cut = answer.flags & dns.flags.TC
-        self._add(
-            transport,
-            TRUNCATED if cut else _show_rcode(answer.rcode()),
-            asked_at,
-            time.perf_counter() - start,
-            answers=sum(len(rrset) for rrset in answer.answer),
-            authoritative=bool(answer.flags & dns.flags.AA),
-        )
+        duration_seconds = time.perf_counter() - start
+        if isinstance(answer, PlainAnswer):
+            self._add(
+                transport,
+                _show_rcode(answer.rcode),
+                asked_at,
+                duration_seconds,
+                answers=answer.answers,
+                authoritative=answer.authoritative,
+            )
+        else:
+            self._add(
+                transport,
+                TRUNCATED if answer.flags & dns.flags.TC else _show_rcode(answer.rcode()),
+                asked_at,
+                duration_seconds,
+                answers=sum(len(rrset) for rrset in answer.answer),
+                authoritative=bool(answer.flags & dns.flags.AA),
+            )
         return answer
 
     def note_unsent(self, transport: Literal["udp", "tcp"], error: OSError) -> None:
@@ -99,6 +113,11 @@ class Journal:
                 authoritative=authoritative,
             )
         )
+
+
+@functools.cache
+def _show_rdtype(rdtype: dns.rdatatype.RdataType) -> str:  # of those that are asked for, which are few
+    return dns.rdatatype.to_text(rdtype)
 
 
 def _show_rcode(rcode: dns.rcode.Rcode) -> str:

@@ -1,4 +1,4 @@
-"""DNS answers, from the bytes of a message to what is read of it in every way there is.
+"""DNS answers, from the bytes of a message to what is read of it in every way there is, by both readers.
 
 The first byte of an input chooses what was asked for (its lower bits), and how the rest is put under our
 query's id: as a whole message, or behind our own question, with flags and three small counts in front.
@@ -8,11 +8,13 @@ import ipaddress
 import re
 
 import dns.exception
+import dns.flags
 import dns.message
 import dns.rdatatype
 
 from exporter.discovery.answers import (
     ADDRESS_TYPES,
+    Readable,
     is_alias,
     read_addresses,
     read_authority,
@@ -21,6 +23,7 @@ from exporter.discovery.answers import (
     read_status,
 )
 from exporter.discovery.exchange import EXPECTED_ERRORS, Answer
+from exporter.discovery.plain import PlainAnswer, PlainReader, read_plain
 from exporter.discovery.transport import _parse  # the one step between the socket and the readers
 from exporter.discovery.wire import MOST_WORK, examine
 from exporter.model import Family, Host, IgnoredReason, Record, SrvLookup, family_of
@@ -35,7 +38,7 @@ _QUERIES = tuple(
 )
 _QUESTION_AT = 12
 _SHOWN = re.compile(r"\.|(?:[a-z0-9_-]|\\[0-9]{3})+(?:\.(?:[a-z0-9_-]|\\[0-9]{3})+)*")
-_LIMIT = 3
+_LIMIT, _NO_LIMIT = 3, 1000
 _EXPECTED = frozenset({Host(target="kms2.contoso.com", port=1688)})
 _KNOWN = frozenset({Host(target="kms3.contoso.com", port=1688)})
 _MOST_NAME_SERVERS = 16
@@ -48,7 +51,13 @@ def feed(data: bytes) -> bool:
     kind = data[0] if data else 0
     query = _QUERIES[(kind & ~WHOLE_MESSAGE) % len(_QUERIES)]
     wire = data[1:] if kind & WHOLE_MESSAGE else _behind_question(query, data[1:])
-    answer = _read(b"\0\0" + wire[2:], query)
+    wire = b"\0\0" + wire[2:]
+    answer = _read(wire, query)
+    plain = read_plain(wire, query.to_wire())
+    if plain:
+        assert answer is not None
+        compare(plain, answer)
+        _check_reuse(plain, wire, query.to_wire())
     if answer is None:
         return False
     assert answer.question == query.question or not answer.question
@@ -79,9 +88,31 @@ def _read(wire: bytes, query: Answer) -> Answer | None:
     assert 0 <= examined.work <= MOST_WORK
     assert examine(examined.wire) == examined  # what is read is what was looked over
     try:
-        return _parse(examined.wire, query)
+        return _parse(examined.wire, query.to_wire())
     except EXPECTED_ERRORS:
         return None
+
+
+def compare(plain: PlainAnswer, answer: Answer) -> None:
+    """Hold a plain answer to what dnspython makes of the same message."""
+    assert not answer.flags & dns.flags.TC
+    assert plain.rcode is answer.rcode()
+    assert plain.authoritative is bool(answer.flags & dns.flags.AA)
+    assert plain.answers == sum(len(rrset) for rrset in answer.answer)
+    assert read_status(plain) is read_status(answer)
+    assert read_authority(plain) == read_authority(answer)
+    if answer.question[0].rdtype in _FAMILIES:
+        assert read_addresses(plain) == read_addresses(answer)
+    if answer.question[0].rdtype == dns.rdatatype.SRV:
+        for limit in (0, 1, _LIMIT, _NO_LIMIT):
+            assert _read_srv(plain, limit) == _read_srv(answer, limit)
+
+
+def _check_reuse(plain: PlainAnswer, wire: bytes, query: bytes) -> None:
+    reader = PlainReader()
+    first = reader.read("question", wire, query)
+    assert first == plain
+    assert reader.read("question", wire, query) is first
 
 
 def _behind_question(query: Answer, data: bytes) -> bytes:
@@ -92,7 +123,7 @@ def _behind_question(query: Answer, data: bytes) -> bytes:
 
 
 def _check_srv(answer: Answer) -> None:
-    lookup = read_srv(answer, duration_seconds=0.1, expected=_EXPECTED, known=_KNOWN, limit=_LIMIT)
+    lookup = _read_srv(answer, _LIMIT)
     assert lookup.status is read_status(answer)
     assert max(len(lookup.records), len(lookup.portless)) <= _LIMIT
     assert list(lookup.records) == sorted(set(lookup.records))
@@ -102,6 +133,10 @@ def _check_srv(answer: Answer) -> None:
     assert all(count >= 0 for count in lookup.ignored.values())
     assert 0 <= (lookup.ttl_seconds or 0) <= _MAX_TTL
     _check_glue(lookup)
+
+
+def _read_srv(answer: Readable, limit: int) -> SrvLookup:
+    return read_srv(answer, duration_seconds=0.1, expected=_EXPECTED, known=_KNOWN, limit=limit)
 
 
 def _is_sound(record: Record) -> bool:
