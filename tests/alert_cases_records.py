@@ -166,7 +166,7 @@ RECORD_CHANGED: list[Case] = [
     case(
         "A record has another weight",
         sees(HEALTHY, 10),
-        sees(world(*[tuple(replace(each, weight=5) for each in KMS12)] * 2), 20),
+        sees(world(*[tuple(each._replace(weight=5) for each in KMS12)] * 2), 20),
     ),
     case(
         "A record changed while the exporter was away",

@@ -29,18 +29,31 @@ from exporter.history import (
     pack,
     unpack,
 )
-from exporter.model import ClientCheck, Found, LookupStatus, ProbeFailure, Search, ZoneCheck
+from exporter.history.outline import Outline, Times
+from exporter.model import (
+    ClientCheck,
+    DnsServer,
+    Found,
+    HostCheck,
+    LookupStatus,
+    ProbeFailure,
+    Query,
+    Search,
+    ServerCheck,
+    ZoneCheck,
+)
 from exporter.names import SRV_PREFIX
 from exporter.state import State
 from exporter.subjects import check_of, check_settings, show, subjects
 from exporter.subjects import configure as configure_from
-from exporter.trace import Step, show_trace, trace
+from exporter.trace import Step, show_trace, trace, trace_of
 from tests.builders import (
     ADDRESS,
     CLIENT,
     SERVER,
     TARGET,
     ZONE,
+    addresses,
     answer,
     at_server,
     client_check,
@@ -57,6 +70,7 @@ from tests.builders import (
 from tests.services import LOOPBACK, Lab, Listener, Named, config, srv, wait_until, zone, zone_file
 
 OTHER_SERVER = "192.0.2.54"
+OTHER_ADDRESS = "192.0.2.2"
 OTHER_ZONE = "fabrikam.test"
 MANY_TRIES = 1000
 
@@ -141,7 +155,7 @@ def test_tally(state: State, history: History) -> None:
 
 
 def test_memory_is_bounded(state: State, history: History) -> None:
-    """However many checks there are, those that are kept are few, short, and share what is the same."""
+    """However many checks there are, those that are kept are few, and share all but their times."""
     found = broken()
     state.apply_zone(found)
     for _ in range(200):
@@ -149,7 +163,13 @@ def test_memory_is_bounded(state: State, history: History) -> None:
     records = history.checks(ZONE)
     assert len(records) == RECENT_CHECKS + FAILED_CHECKS
     assert len({id(record.verdicts) for record in records}) == 1
-    assert max(len(record.packed) for record in records) < 200
+    assert len({id(outline) for outline, _ in kept(records)}) == 1
+    assert max(len(found_times) for _, found_times in kept(records)) < 20
+
+
+def kept(records: Iterable[CheckRecord]) -> list[tuple[Outline, Times]]:
+    """Give what is kept of traces that are not packed; nothing of it is to be seen from outside."""
+    return [each.trace for each in records if not isinstance(each.trace, bytes)]
 
 
 def test_record(state: State, history: History) -> None:
@@ -274,6 +294,89 @@ def test_empty() -> None:
     apply(state, history, healthy())
     assert history.checks(ZONE) == ()
     assert history.streaks() == {}
+
+
+# --- Traces that repeat
+
+
+def query(at: float, name: str = ZONE, rdtype: str = "SRV", **fields: Any) -> Query:
+    """Build a query that was answered."""
+    defaults: dict[str, Any] = {"transport": "udp", "outcome": "ok", "duration_seconds": at / 1000}
+    return Query(dns_server=SERVER, name=name, rdtype=rdtype, asked_at=at, **defaults | fields)
+
+
+def sent(at: float, **fields: Any) -> ZoneCheck:
+    """Build a check with the queries that it took, one of them without an answer, and a probe that failed."""
+    lookup = answer(record(), queries=(query(at), query(at, rdtype="SOA", duration_seconds=None)))
+    target = addresses(TARGET, ADDRESS, OTHER_ADDRESS, queries=(query(at + 0.1, TARGET, "A"),), **fields)
+    server = ServerCheck(dns_server=SERVER, lookup=lookup, targets=(target,))
+    probes = [
+        probed(endpoint(), at=at + 0.3, connect_seconds=at / 1e6, syn_retransmits=int(at)),
+        probed(endpoint(address=OTHER_ADDRESS), ProbeFailure.TIMEOUT, at=at + 0.4),
+    ]
+    check = zone_check(server, at=at + 0.5, probes=probes, refused=(DnsServer(address="192.0.2.99"),))
+    return dataclasses.replace(check, queries=(query(at - 0.1, rdtype="NS"),))
+
+
+def of_host(at: float) -> HostCheck:
+    """Build a check of a static host with the query that it took."""
+    target = addresses(TARGET, ADDRESS, queries=(query(at, TARGET, "A"),))
+    return host_check(host(), targets={SERVER: target}, at=at, probes=(probed(endpoint(), at=at),))
+
+
+def of_client(at: float) -> ClientCheck:
+    """Build a check of a client whose suffixes have query and probe in common."""
+    first = sent(at)
+    return client_check(first, dataclasses.replace(first, zone=OTHER_ZONE))
+
+
+@pytest.mark.parametrize("build", [healthy, broken, sent, of_host, of_client])
+def test_checks_that_differ_in_times(state: State, build: Callable[[float], Found]) -> None:
+    """Checks that differ in their times alone share the rest, and each has its own trace."""
+    configure(state, hosts=[host()], clients={CLIENT: client_settings(ZONE, OTHER_ZONE)})
+    history = History(state)
+    found = [build(float(number)) for number in range(1, 6)]
+    apply(state, history, *found)
+    name = ZONE if isinstance(found[0], ZoneCheck) else f"client {CLIENT}"
+    records = history.checks(f"{TARGET}:1688" if isinstance(found[0], HostCheck) else name)
+    assert len({id(outline) for outline, _ in kept(records)}) == 1
+    assert [record.steps() for record in reversed(records)] == [trace_of(each) for each in found]
+
+
+def test_checks_that_take_turns(state: State, history: History) -> None:
+    """A zone that goes up and down keeps what it looks like but twice."""
+    found = [(broken if number % 2 else healthy)(float(number)) for number in range(8)]
+    apply(state, history, *found)
+    records = history.checks(ZONE)
+    assert len({id(outline) for outline, _ in kept(records)}) == 2
+    assert [record.steps() for record in reversed(records)] == [trace_of(each) for each in found]
+
+
+def test_change_of_one_thing(state: State, history: History) -> None:
+    """A trace tells of whatever was another than in the check before, be all else the same."""
+    found = [
+        sent(1.0),
+        sent(2.0, addresses=(ADDRESS,)),
+        sent(3.0, addresses=(OTHER_ADDRESS,)),
+        sent(4.0),
+        dataclasses.replace(sent(5.0), refused=()),
+        dataclasses.replace(sent(6.0), queries=(query(5.9, rdtype="NS", outcome="servfail"),)),
+        dataclasses.replace(sent(7.0), probes=sent(7.0).probes[:1]),
+        dataclasses.replace(sent(8.0), probes=sent(8.0).probes[::-1]),
+    ]
+    apply(state, history, *found)
+    records = history.checks(ZONE)
+    assert [record.steps() for record in reversed(records)] == [trace_of(each) for each in found]
+
+
+def test_large_check(state: State, history: History) -> None:
+    """A check with so many steps that they may fill the memory is packed at once."""
+    names = [f"kms{number}.contoso.test" for number in range(100)]
+    found = zone_check(at_server(SERVER, answer(*map(record, names))))
+    apply(state, history, found)
+    [only] = history.checks(ZONE)
+    assert isinstance(only.trace, bytes)
+    assert [step.what for step in only.steps()] == [step.what for step in trace_of(found)]
 
 
 # --- Since when

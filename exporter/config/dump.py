@@ -38,6 +38,8 @@ def _plain(value: object) -> object:
             return {key: _plain(each) for key, each in _fields(value).items()}
         case Mapping():
             return dict(value)
+        case Host():  # a tuple itself
+            return host_port(value.target, value.port)
         case tuple():
             return [_plain(each) for each in value]
         case bool() | int():
@@ -52,7 +54,5 @@ def _text(value: object) -> str:
             return show_duration(value)
         case DnsServer():
             return value.label
-        case Host():
-            return host_port(value.target, value.port)
         case _:  # a word of an enumeration, a network, or text
             return str(value)

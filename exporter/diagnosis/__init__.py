@@ -1,7 +1,8 @@
 """What a Windows client would meet, worked out from what was seen: verdicts, likely errors, chances, advice.
 
 Pure functions of a snapshot: no I/O, no clock, no memory. So a page, a scrape and the check command say the
-same of the same observations.
+same of the same observations. One diagnosis may help with the next: what has the same revision in both is not
+worked out again.
 
 | module | holds |
 | --- | --- |
@@ -14,7 +15,8 @@ same of the same observations.
 | advice, repairs | what to do next |
 """
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Iterable, Iterator, Mapping
 
 from exporter.diagnosis.advice import advise, advise_static, remark
 from exporter.diagnosis.errors import Certainty, ErrorCode, LikelyError, likely_error
@@ -31,7 +33,7 @@ from exporter.diagnosis.repairs import NextStep, Place
 from exporter.diagnosis.selection import Selection, first_attempt
 from exporter.diagnosis.verdicts import HostSight, Verdict, judge
 from exporter.model import NOT_AVAILABLE, Endpoint, Host, LookupStatus, ProbeResult, SrvLookup, TargetLookup
-from exporter.state import ClientView, ServerView, Snapshot, StaticHostView, ZoneView
+from exporter.state import NO_REVISION, ClientView, ServerView, Snapshot, StaticHostView, ZoneView
 
 __all__ = [
     "Certainty",
@@ -58,22 +60,66 @@ __all__ = [
 ]
 
 
-def diagnose(snapshot: Snapshot) -> Diagnosis:
-    """Work out what clients meet by everything in a snapshot; what has no result yet is left out."""
+def diagnose(snapshot: Snapshot, before: Diagnosis | None = None) -> Diagnosis:
+    """Work out what clients meet by everything in a snapshot; what has no result yet is left out.
+
+    What has not changed since the diagnosis `before` is taken from there. Its verdicts, errors, chances and
+    names are those of now, but the times and counters of what was seen may be older than the snapshot's.
+    """
     sights = _Sights(snapshot)
+    known = _Known(before) if before else _Known(_NOTHING)
     return Diagnosis(
-        zones=tuple(_zone(view, sights) for view in snapshot.zones),
-        static_hosts=tuple(each for view in snapshot.static_hosts for each in _static(view, sights)),
-        clients=tuple(each for view in snapshot.clients for each in _client(view, sights)),
+        zones=tuple(
+            known.zones.get((view.zone, view.revision)) or _zone(view, sights) for view in snapshot.zones
+        ),
+        static_hosts=tuple(
+            each
+            for view in snapshot.static_hosts
+            for each in known.static_hosts.get((view.host, view.revision)) or _static(view, sights)
+        ),
+        clients=tuple(
+            each
+            for view in snapshot.clients
+            for each in known.clients.get((view.client, view.revision)) or _client(view, sights)
+        ),
     )
 
 
+_NOTHING = Diagnosis(zones=(), static_hosts=(), clients=())
+
+
+class _Known:
+    """Finds what a diagnosis has of something, by its name and revision; never what has no revision."""
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        self.zones = {
+            (zone.view.zone, zone.view.revision): zone
+            for zone in diagnosis.zones
+            if zone.view.revision != NO_REVISION
+        }
+        self.static_hosts: dict[tuple[Host, int], list[StaticDiagnosis]] = {}
+        for static in diagnosis.static_hosts:
+            if static.revision != NO_REVISION:
+                self.static_hosts.setdefault((static.sight.host, static.revision), []).append(static)
+        self.clients: dict[tuple[str, int], list[ClientDiagnosis]] = {}
+        for client in diagnosis.clients:
+            if client.revision != NO_REVISION:
+                self.clients.setdefault((client.client, client.revision), []).append(client)
+
+
 class _Sights:
-    """Finds what was seen of a host through a DNS server."""
+    """Finds what was seen of a host through a DNS server; its tables are made when they are needed."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._lookups = {(label, lookup.target): lookup for label, lookup in snapshot.targets}
-        self._probes = {view.endpoint: view.last for view in snapshot.endpoints}
+        self._snapshot = snapshot
+
+    @functools.cached_property
+    def _lookups(self) -> Mapping[tuple[str, str], TargetLookup]:
+        return {(label, lookup.target): lookup for label, lookup in self._snapshot.targets}
+
+    @functools.cached_property
+    def _probes(self) -> Mapping[Endpoint, ProbeResult]:
+        return {view.endpoint: view.last for view in self._snapshot.endpoints}
 
     def of(self, hosts: Iterable[Host], dns_server: str) -> tuple[HostSight, ...]:
         return tuple(self._of(host, dns_server) for host in dict.fromkeys(hosts))
@@ -84,7 +130,7 @@ class _Sights:
 
     def _probes_of(self, host: Host, lookup: TargetLookup | None) -> tuple[ProbeResult, ...]:
         addresses = lookup.addresses if lookup else ()
-        endpoints = (Endpoint(target=host.target, port=host.port, address=address) for address in addresses)
+        endpoints = (Endpoint(host.target, host.port, address) for address in addresses)
         return tuple(probe for each in endpoints if (probe := self._probes.get(each)))
 
 
@@ -128,7 +174,7 @@ def _static(view: StaticHostView, sights: _Sights) -> Iterator[StaticDiagnosis]:
     for dns_server in view.dns_servers:
         [sight] = sights.of([view.host], dns_server)
         if sight.lookup:
-            yield StaticDiagnosis(dns_server=dns_server, sight=sight)
+            yield StaticDiagnosis(dns_server=dns_server, sight=sight, revision=view.revision)
 
 
 def _client(view: ClientView, sights: _Sights) -> Iterator[ClientDiagnosis]:
@@ -143,6 +189,7 @@ def _client(view: ClientView, sights: _Sights) -> Iterator[ClientDiagnosis]:
                 dns_zone=deciding.zone.view.zone if won else None,
                 zone=deciding.zone,
                 server=deciding.server,
+                revision=view.revision,
             )
 
 

@@ -1,13 +1,13 @@
 """What a diagnosis consists of: values, and nothing that works them out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exporter.diagnosis.errors import LikelyError, likely_error
 from exporter.diagnosis.selection import Selection
 from exporter.diagnosis.verdicts import HostSight, Verdict
 from exporter.model import SrvLookup
-from exporter.state import ZoneView
+from exporter.state import NO_REVISION, ZoneView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +43,14 @@ class ZoneDiagnosis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticDiagnosis:
-    """A static host as one DNS server leads to it; `dns_server` is empty for an address."""
+    """A static host as one DNS server leads to it; `dns_server` is empty for an address.
+
+    `revision` is that of the view of the host.
+    """
 
     dns_server: str
     sight: HostSight
+    revision: int = field(default=NO_REVISION, compare=False)
 
     @property
     def verdict(self) -> Verdict:
@@ -64,7 +68,7 @@ class ClientDiagnosis:
     """A kind of client at one of its DNS servers.
 
     `dns_zone` is the suffix that won, None if none did. `server` of `zone` is the suffix that decided, be it
-    the one that won or one whose failure shows.
+    the one that won or one whose failure shows. `revision` is that of the view of the client.
     """
 
     client: str
@@ -72,6 +76,7 @@ class ClientDiagnosis:
     dns_zone: str | None
     zone: ZoneDiagnosis
     server: ServerDiagnosis
+    revision: int = field(default=NO_REVISION, compare=False)
 
     @property
     def verdict(self) -> Verdict:

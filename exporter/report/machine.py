@@ -4,7 +4,6 @@ Pure functions. The JSON's keys are a public interface; seconds and numbers are 
 known". The line follows https://nagios-plugins.org/doc/guidelines.html.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -113,7 +112,7 @@ def _lookup(lookup: SrvLookup) -> dict[str, Any]:
         "ttl_seconds": lookup.ttl_seconds,
         "soa_serial": lookup.soa_serial,
         "record_count": lookup.record_count,
-        "records": [dataclasses.asdict(record) for record in lookup.records],
+        "records": [record._asdict() for record in lookup.records],
     }
 
 

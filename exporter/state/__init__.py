@@ -10,6 +10,7 @@ vanished within `forget_after`.
 | zones | zones and what was seen of them |
 | holdings | hosts, targets and endpoints, while somebody leads to them |
 | table | values that live for as long as somebody holds them |
+| revisions | numbers that tell whether anything has changed |
 | changes | what differs between two views |
 | histogram | a histogram as a value |
 """
@@ -18,10 +19,21 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from exporter.model import ClientCheck, Found, Groups, Host, HostCheck, Memory, Search, ZoneCheck
+from exporter.model import (
+    ClientCheck,
+    Found,
+    Groups,
+    Host,
+    HostCheck,
+    Memory,
+    Search,
+    TargetLookup,
+    ZoneCheck,
+)
 from exporter.state.changes import Change
 from exporter.state.histogram import Histogram
 from exporter.state.holdings import Holdings
+from exporter.state.revisions import NO_REVISION, next_revision
 from exporter.state.views import (
     ClientView,
     EndpointView,
@@ -31,10 +43,12 @@ from exporter.state.views import (
     Snapshot,
     StaticHostView,
     ZoneView,
+    without_queries,
 )
 from exporter.state.zones import ZoneKey, Zones, ZoneSettings
 
 __all__ = [
+    "NO_REVISION",
     "Change",
     "ClientSettings",
     "ClientView",
@@ -62,8 +76,12 @@ class ClientSettings:
 
 @dataclass(slots=True, kw_only=True)
 class _StaticHost:
+    """A static host; `revision` is that of its addresses at the servers that were asked for them."""
+
+    targets: Mapping[str, TargetLookup] = field(default_factory=dict)
     groups: Groups = field(default_factory=dict)
     last_check: float | None = None
+    revision: int = field(default_factory=next_revision)
 
 
 class State:
@@ -152,11 +170,15 @@ class State:
         if static is None:
             return []
         owner = ("host", check.host)
-        targets = {label: replace(seen, queries=()) for label, seen in check.targets.items()}
-        self._holdings.hold(owner, ((label, [check.host], [seen]) for label, seen in targets.items()))
+        if check.targets != static.targets:
+            static.targets = {label: without_queries(seen) for label, seen in check.targets.items()}
+            static.revision = next_revision()
+            self._holdings.hold(
+                owner, ((label, [check.host], [seen]) for label, seen in static.targets.items())
+            )
         changes = self._holdings.apply_targets(
             owner,
-            ((label, (seen,)) for label, seen in targets.items()),
+            ((label, (seen,)) for label, seen in static.targets.items()),
             now=self._monotonic(),
             fresh=self._interval_seconds,
         )
@@ -186,6 +208,19 @@ class State:
             lookup_durations=tuple(self._zones.lookup_durations.items()),
             exporter=replace(self.exporter, log_lines_dropped=self._log_lines_dropped()),
         )
+
+    def revision_of(self, found: Found) -> int:
+        """Give the revision of what was just checked, as its view has it; none when it is not configured."""
+        now = self._monotonic()
+        match found:
+            case ZoneCheck():
+                return self._zones.revision(ZoneKey(found.zone), now)
+            case HostCheck() if found.host in self._static_hosts:
+                return self._static_host_view(found.host).revision
+            case ClientCheck() if found.client in self._clients:
+                return self._client_view(found.client, now).revision
+            case _:
+                return NO_REVISION
 
     def snapshot_of(self, found: Found) -> Snapshot:
         """Give what `snapshot` would of what was just checked, and of what that leads to; no more than that.
@@ -245,13 +280,20 @@ class State:
 
     def _client_view(self, name: str, now: float) -> ClientView:
         keys = (ZoneKey(suffix, name) for suffix in self._clients[name].suffixes)
-        return ClientView(client=name, suffixes=self._zones.views(keys, now))
+        suffixes = self._zones.views(keys, now)
+        return ClientView(
+            client=name,
+            suffixes=suffixes,
+            revision=max((suffix.revision for suffix in suffixes), default=NO_REVISION),
+        )
 
     def _static_host_view(self, host: Host) -> StaticHostView:
+        static = self._static_hosts[host]
         return StaticHostView(
             host=host,
-            dns_servers=self._holdings.servers_of(("host", host)),
-            last_check=self._static_hosts[host].last_check,
+            dns_servers=tuple(sorted(static.targets)),
+            last_check=static.last_check,
+            revision=max(static.revision, self._holdings.revision([("host", host)])),
         )
 
     def _apply(self, key: ZoneKey, check: ZoneCheck) -> list[Change]:

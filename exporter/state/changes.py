@@ -6,7 +6,7 @@ Pure functions that compare views. A thing seen for the first time is a change o
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from exporter.model import Endpoint, LookupStatus, Record, TargetLookup
+from exporter.model import Endpoint, LookupStatus, Record, SrvLookup, TargetLookup
 from exporter.state.views import EndpointView, ServerView
 
 
@@ -17,6 +17,18 @@ class Change:
     event: str
     good: bool
     fields: Mapping[str, str | int]
+
+
+def is_same_answer(before: SrvLookup | None, after: SrvLookup) -> bool:
+    """Tell whether two lookups have the same outcome and records, whatever their times, TTLs and serials."""
+    return (
+        before is not None
+        and before.status is after.status
+        and before.fingerprint == after.fingerprint
+        and before.authoritative is after.authoritative
+        and before.records == after.records
+        and before.portless == after.portless
+    )
 
 
 def server_changes(

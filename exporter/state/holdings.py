@@ -1,10 +1,12 @@
 """Hosts, the addresses of their targets, and the state of their endpoints, while somebody holds them.
 
 An owner is a zone, a static host, or a host that a zone does not publish, but did or should. Several may
-lead to the same endpoint, which then is one thing with one history.
+lead to the same endpoint, which then is one thing with one history: what one owner's check finds out about it
+is news to all.
 """
 
 import contextlib
+import itertools
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
@@ -20,6 +22,7 @@ from exporter.model import (
     endpoints_of,
 )
 from exporter.state.changes import Change, endpoint_changes, target_changes
+from exporter.state.revisions import NO_REVISION, next_revision
 from exporter.state.table import HeldTable
 from exporter.state.views import EndpointView, count_probe
 
@@ -29,9 +32,12 @@ class Holdings:
 
     def __init__(self) -> None:
         self._hosts: HeldTable[Host, None] = HeldTable()
-        self._targets: HeldTable[tuple[str, str], TargetLookup] = HeldTable()
+        self._targets: HeldTable[tuple[str, str], tuple[str, TargetLookup]] = HeldTable()
         self._asked: HeldTable[tuple[str, str], tuple[Hashable, float]] = HeldTable()
         self._endpoints: HeldTable[Endpoint, EndpointView] = HeldTable()
+        self._revisions: HeldTable[str, int] = HeldTable()
+        self.latest = NO_REVISION
+        """The last of all revisions; while it stays, all do."""
 
     def hold(
         self, owner: Hashable, views: Iterable[tuple[str, Iterable[Host], Iterable[TargetLookup]]]
@@ -46,14 +52,28 @@ class Holdings:
             targets.update((dns_server, host.target) for host in wanted)
             endpoints |= endpoints_of(wanted, lookups)
         self._hosts.hold(owner, held)
-        self._targets.hold(owner, targets)
         self._asked.hold(owner, targets)
-        self._endpoints.hold(owner, endpoints)
+        self._revisions.hold(owner, (target for _, target in targets))
+        self._touch(target for _, target in self._targets.hold(owner, targets))
+        self._touch(endpoint.target for endpoint in self._endpoints.hold(owner, endpoints))
 
     def release(self, owner: Hashable) -> None:
         """Let `owner` hold nothing any more."""
-        for table in self._tables():
-            table.release(owner)
+        self.hold(owner, ())
+
+    def revision(self, owners: Iterable[Hashable]) -> int:
+        """Tell when anything changed last that is known of the targets that owners hold.
+
+        It is kept by the name of the target, for its addresses and for every endpoint of that name: what one
+        owner finds out is seen by the others, and be it an endpoint that they do not hold (yet). Times and
+        counters are no change.
+        """
+        numbers = itertools.chain.from_iterable(map(self._revisions.values_of, owners))
+        return max(filter(None, numbers), default=NO_REVISION)
+
+    def _touch(self, targets: Iterable[str]) -> None:
+        for target in targets:
+            self.latest = self._revisions[target] = next_revision()
 
     @contextlib.contextmanager
     def handing_over(self) -> Iterator[None]:
@@ -75,18 +95,32 @@ class Holdings:
         less than two times `fresh` seconds ago; nor does one whose answer came too late for the check.
         """
         changes: list[Change] = []
+        asked = (owner, now)
         for dns_server, lookups in seen:
             for lookup in lookups:
                 key = (dns_server, lookup.target)
-                asker, asked_at = self._asked.get(key) or (owner, now)
-                known_better = not lookup.asked and asker != owner and now - asked_at <= 2 * fresh
-                if key not in self._targets or known_better:
+                known = self._targets.get(key)
+                if (known is None and key not in self._targets) or self._is_known_better(
+                    key, lookup, owner, after=now - 2 * fresh
+                ):
                     continue
-                changes += target_changes(dns_server, self._targets.get(key), lookup)
-                self._targets[key] = lookup
+                before = known[1] if known else None
+                if lookup is not before and lookup != before:  # the former is quicker, and most frequent
+                    changes += target_changes(dns_server, before, lookup)
+                    self._targets[key] = (dns_server, lookup)
+                    self._touch([lookup.target])
                 if lookup.asked:
-                    self._asked[key] = (owner, now)
+                    self._asked[key] = asked
         return changes
+
+    def _is_known_better(
+        self, key: tuple[str, str], lookup: TargetLookup, owner: Hashable, *, after: float
+    ) -> bool:
+        """Tell whether another owner was given, `after` some time, what this one did not ask for."""
+        if lookup.asked:
+            return False
+        asker, asked_at = self._asked.get(key) or (owner, after)
+        return asker != owner and asked_at >= after
 
     def apply_probes(self, results: Iterable[ProbeResult], *, fresh: float) -> list[Change]:
         """Count results; one that several zones share, or an older one, counts once.
@@ -97,11 +131,16 @@ class Holdings:
         changes: list[Change] = []
         for result in results:
             before = self._endpoints.get(result.endpoint)
-            stale = before is not None and not self._is_news(result, before.last, patience=2 * fresh)
-            if result.endpoint in self._endpoints and not stale:
-                after = count_probe(before, result)
+            last = before.last if before else None
+            if last is None:
+                if result.endpoint not in self._endpoints:
+                    continue
+            elif result is last or not self._is_news(result, last, patience=2 * fresh):
+                continue
+            after = self._endpoints[result.endpoint] = count_probe(before, result)
+            if last is None or last.failure is not result.failure or last.ignored is not result.ignored:
                 changes += endpoint_changes(before, after)
-                self._endpoints[result.endpoint] = after
+                self._touch([result.endpoint.target])
         return changes
 
     def _is_news(self, result: ProbeResult, before: ProbeResult, *, patience: float) -> bool:
@@ -111,6 +150,8 @@ class Holdings:
         too late, which has the time of the end of its check.
         """
         age_seconds = result.finished_monotonic - before.finished_monotonic
+        if result.failure is None and before.failure is None:  # most frequent, and plain
+            return age_seconds > 0
         if _is_late(before):
             return age_seconds > (0 if _is_late(result) else -patience)
         late = _is_late(result) and self._endpoints.is_shared(result.endpoint)
@@ -124,8 +165,8 @@ class Holdings:
         for owner in owners:
             endpoints.update(filter(self._is_probed, self._endpoints.held_by(owner)))
             for key in self._targets.held_by(owner):
-                if lookup := self._targets.get(key):
-                    addresses[key] = lookup.probed
+                if seen := self._targets.get(key):
+                    addresses[key] = seen[1].probed
         return Memory(addresses=addresses, endpoints=tuple(sorted(endpoints)))
 
     def _is_probed(self, endpoint: Endpoint) -> bool:
@@ -133,21 +174,17 @@ class Holdings:
         return view is None or view.last.ignored is None
 
     def _tables(self) -> tuple[HeldTable[Any, Any], ...]:
-        return self._hosts, self._targets, self._asked, self._endpoints
+        return self._hosts, self._targets, self._asked, self._endpoints, self._revisions
 
     def targets_of(self, owners: Iterable[Hashable]) -> tuple[tuple[str, TargetLookup], ...]:
         """List what is known of the targets that owners hold, as `targets` does of all."""
         held = {key for owner in owners for key in self._targets.held_by(owner)}
-        return tuple((key[0], lookup) for key in held if (lookup := self._targets.get(key)))
+        return tuple(seen for key in held if (seen := self._targets.get(key)))
 
     def endpoints_of(self, owners: Iterable[Hashable]) -> tuple[EndpointView, ...]:
         """List the endpoints that owners hold, of those that have been probed."""
         held = {endpoint for owner in owners for endpoint in self._endpoints.held_by(owner)}
         return tuple(view for endpoint in held if (view := self._endpoints.get(endpoint)))
-
-    def servers_of(self, owner: Hashable) -> tuple[str, ...]:
-        """List the DNS servers at which `owner` holds a target."""
-        return tuple(sorted({dns_server for dns_server, _ in self._targets.held_by(owner)}))
 
     def hosts(self) -> tuple[Host, ...]:
         """List the hosts."""
@@ -155,7 +192,7 @@ class Holdings:
 
     def targets(self) -> tuple[tuple[str, TargetLookup], ...]:
         """List what is known of the targets, each with the label of the DNS server."""
-        return tuple((dns_server, lookup) for (dns_server, _), lookup in self._targets.items())
+        return tuple(self._targets.values())
 
     def endpoints(self) -> tuple[EndpointView, ...]:
         """List the endpoints that have been probed."""

@@ -1,6 +1,8 @@
 """What the state shows of itself: immutable views, taken together in a snapshot.
 
-A snapshot can be rendered in another thread while checks go on. Times are Unix time, in seconds.
+A snapshot can be rendered in another thread while checks go on. Times are Unix time, in seconds. The
+`revision` of a view changes with everything that a diagnosis of it rests on, and is `NO_REVISION` where the
+state does not keep it.
 """
 
 import enum
@@ -8,10 +10,13 @@ import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from exporter.model import (
     NOT_AVAILABLE,
     Endpoint,
+    Glue,
     Host,
     IgnoredReason,
     ProbeResult,
@@ -20,6 +25,7 @@ from exporter.model import (
     TargetLookup,
 )
 from exporter.state.histogram import Histogram
+from exporter.state.revisions import NO_REVISION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +50,35 @@ class ServerView:
             dns_server=self.dns_server,
             lookups=self.lookups + asked,
             failures=self.failures + (asked and not usable),
-            lookup=replace(lookup, queries=()),
+            lookup=_without_ballast(lookup),
             answered_seconds=lookup.duration_seconds if answered else self.answered_seconds,
             records=lookup.records if usable else self.records,
         )
+
+
+def without_queries(seen: TargetLookup) -> TargetLookup:
+    """Leave out of the addresses of a target what it took to get them."""
+    return replace(seen, queries=()) if seen.queries else seen
+
+
+_NO_GLUE: Glue = MappingProxyType({})
+
+
+def _without_ballast(lookup: SrvLookup) -> SrvLookup:
+    """Leave out of a lookup what nobody asks for once the check is over."""
+    return SrvLookup(  # each field by hand: `replace` takes four times as long
+        status=lookup.status,
+        duration_seconds=lookup.duration_seconds,
+        records=lookup.records,
+        portless=lookup.portless,
+        record_count=lookup.record_count,
+        ttl_seconds=lookup.ttl_seconds,
+        authoritative=lookup.authoritative,
+        soa_serial=lookup.soa_serial,
+        fingerprint=lookup.fingerprint,
+        ignored=lookup.ignored,
+        glue=_NO_GLUE,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +99,7 @@ class ZoneView:
     last_check: float | None
     check_duration_seconds: float | None
     vanished_at: Mapping[Host, float] = field(default_factory=dict)
+    revision: int = field(default=NO_REVISION, compare=False)
 
     @property
     def missing(self) -> frozenset[Host]:
@@ -94,6 +126,7 @@ class ClientView:
 
     client: str
     suffixes: tuple[ZoneView, ...]
+    revision: int = field(default=NO_REVISION, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +139,14 @@ class StaticHostView:
     host: Host
     dns_servers: tuple[str, ...]
     last_check: float | None
+    revision: int = field(default=NO_REVISION, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointView:
+class EndpointView(NamedTuple):
     """An endpoint: its last result and its counters since it became known.
 
     `recent` has the seconds that the handshakes of the last probes took, oldest first; NaN where one failed.
+    A tuple, for one is made for every probe, and a frozen dataclass takes four times as long to make.
     """
 
     endpoint: Endpoint
@@ -121,7 +155,7 @@ class EndpointView:
     failures: int
     syn_retransmits: int
     last_success: float | None
-    recent: Sequence[float] = field(default=(), compare=False)
+    recent: Sequence[float] = ()
 
 
 RECENT_PROBES = 30
@@ -129,16 +163,20 @@ RECENT_PROBES = 30
 
 def count_probe(before: EndpointView | None, result: ProbeResult) -> EndpointView:
     """Give the view of an endpoint after one more result."""
-    last_success = before.last_success if before else None
-    recent = array("f", before.recent[1 - RECENT_PROBES :] if before else ())  # four bytes each
-    recent.append(math.nan if result.connect_seconds is None or not result.up else result.connect_seconds)
+    if before is None:
+        before = EndpointView(
+            endpoint=result.endpoint, last=result, probes=0, failures=0, syn_retransmits=0, last_success=None
+        )
+    up = result.failure is None
+    recent = array("f", before.recent[1 - RECENT_PROBES :])  # four bytes each
+    recent.append(result.connect_seconds if up and result.connect_seconds is not None else math.nan)
     return EndpointView(
         endpoint=result.endpoint,
         last=result,
-        probes=(before.probes if before else 0) + 1,
-        failures=(before.failures if before else 0) + (not result.up),
-        syn_retransmits=(before.syn_retransmits if before else 0) + result.syn_retransmits,
-        last_success=result.finished_at if result.up else last_success,
+        probes=before.probes + 1,
+        failures=before.failures + (not up),
+        syn_retransmits=before.syn_retransmits + result.syn_retransmits,
+        last_success=result.finished_at if up else before.last_success,
         recent=recent,
     )
 
@@ -183,33 +221,44 @@ class Snapshot:
     exporter: ExporterView = field(default_factory=ExporterView)
 
     def hosts_up_by_zone(self) -> Iterator[tuple[ZoneView, frozenset[Host]]]:
-        """Tell of each zone which hosts are up at an address that its own DNS servers give.
+        """Tell of each zone which of its hosts are up at an address that its own DNS servers give.
 
         What the servers of another zone say of a name is nothing to it: they may lie.
         """
-        up: dict[str, set[Endpoint]] = {}
-        for view in self.endpoints:
-            if view.last.up:
-                up.setdefault(view.endpoint.target, set()).add(view.endpoint)
-        at_server: dict[str, set[Host]] = {}
-        for dns_server, lookup in self.targets:
-            at_server.setdefault(dns_server, set()).update(
-                each.host for each in up.get(lookup.target, ()) if each.address in lookup.probed
-            )
+        up = {view.endpoint for view in self.endpoints if view.last.failure is None}
+        probed = {(dns_server, lookup.target): lookup.probed for dns_server, lookup in self.targets}
         for zone in self.zones:
-            yield zone, frozenset().union(*(at_server.get(each.dns_server, ()) for each in zone.servers))
+            labels = [server.dns_server for server in zone.servers]
+            yield (
+                zone,
+                frozenset(
+                    host
+                    for host in zone.published or ()
+                    for label in labels
+                    for address in probed.get((label, host.target), ())
+                    if (*host, address) in up
+                ),
+            )
 
     def hosts_up(self) -> Mapping[Host, bool]:
         """Tell of each host with a result whether an endpoint of it is up; one without an address is not.
 
         Nobody knows of a host of which an endpoint was one too many to be probed, unless another is up.
         """
-        up: dict[Host, bool] = {}
+        up: dict[tuple[str, int], bool] = {}
+        unknown: set[tuple[str, int]] = set()
         for view in self.endpoints:
-            up[view.endpoint.host] = up.get(view.endpoint.host, False) or view.last.up
-        for view in self.endpoints:
-            if view.last.ignored is IgnoredReason.PROBES_PER_CHECK and up.get(view.endpoint.host) is False:
-                del up[view.endpoint.host]
-        with_address = {lookup.target for _, lookup in self.targets if lookup.probed}
-        without = {lookup.target for _, lookup in self.targets} - with_address
-        return {host: False for host in self.hosts if host.target in without} | up
+            place = view.endpoint[:2]  # equal to the host, and quicker to make
+            if view.last.failure is None:
+                up[place] = True
+            else:
+                up.setdefault(place, False)
+                if view.last.ignored is IgnoredReason.PROBES_PER_CHECK:
+                    unknown.add(place)
+        for place in unknown:
+            if not up[place]:
+                del up[place]
+        without = {lookup.target for _, lookup in self.targets if not lookup.probed}
+        if without:
+            without -= {lookup.target for _, lookup in self.targets if lookup.probed}
+        return {host: up.get(host, False) for host in self.hosts if host in up or host.target in without}

@@ -1,34 +1,43 @@
 """The last checks of everything that is configured with their traces, and since when each verdict holds.
 
-Owns a bounded ring of checks for each zone, static host and kind of client. A trace is kept as compressed
-bytes: there are thousands of them, and hardly one is ever read. Used from the event loop alone; what it gives
-out is immutable. Keeps nothing of what is not configured any more.
+Owns a bounded ring of checks for each zone, static host and kind of client. Hardly one of their traces is
+ever read: so they are worked out when they are, and kept until then as their times and what repeats. Used
+from the event loop alone; what it gives out is immutable. Keeps nothing of what is not configured any more.
+
+| module | holds |
+| --- | --- |
+| outline | what a check found, as what repeats and its times |
+| packing | traces as compressed bytes |
 """
 
 import collections
-import itertools
-import json
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from exporter.diagnosis import Verdict, diagnose
+from exporter.history.outline import Outline, Times, outline, split
+from exporter.history.packing import MAX_STEPS, pack, unpack
 from exporter.model import ClientCheck, Found, HostCheck, ZoneCheck, host_port
-from exporter.state import Snapshot, State
+from exporter.state import NO_REVISION, Snapshot, State
 from exporter.trace import Step, trace_of
+
+__all__ = [
+    "FAILED_CHECKS",
+    "MAX_STEPS",
+    "RECENT_CHECKS",
+    "CheckRecord",
+    "History",
+    "Streak",
+    "Tally",
+    "name_of_client",
+    "pack",
+    "unpack",
+]
 
 RECENT_CHECKS = 10
 FAILED_CHECKS = 30
-MAX_STEPS = 500
-_MICROSECONDS_PER_SECOND = 1_000_000
-_PHRASES = (
-    b' (in another check) kept from before came along with the SRV answer not_allowed unfinished", without '
-    b"EDNS)SYN retransmits servfail refused bad_response unreachable connection_reset connection_refused "
-    b'rpc_timeout timeout","nodata","nxdomain, authoritative","ok, 1 record, authoritative","accepted in '
-    b'connected in  ms"," (tcp)"," (udp)","SOA ","SRV _vlmcs._tcp. at AAAA connect RPC bind '
-)
-"""What nearly every trace holds, the most frequent last (RFC 1950, 2.2, FDICT): one alone is short."""
+_MAX_FACTS = 128  # more take more room than a packed trace, and malice can see to it that none repeats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +53,14 @@ class CheckRecord:
     duration_seconds: float
     verdicts: Mapping[str, Verdict]
     failed: bool
-    packed: bytes = field(repr=False)
+    trace: bytes | tuple[Outline, Times] = field(repr=False)
 
     def steps(self) -> tuple[Step, ...]:
-        """Unpack the trace: its steps in order of time, MAX_STEPS of them at most."""
-        return unpack(self.packed)
+        """Work the trace out: its steps in order of time, MAX_STEPS of them at most."""
+        if isinstance(self.trace, bytes):
+            return unpack(self.trace)
+        repeated, times = self.trace
+        return trace_of(repeated.with_times(times))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +80,14 @@ class Tally:
 
 
 class _Log:
-    """The checks that are kept of one subject, and the verdicts as they are now."""
+    """The checks that are kept of one subject, and the verdicts as they are now.
+
+    `revision` is that of the subject at its last check.
+    """
 
     def __init__(self) -> None:
         self.streaks: dict[str, Streak] = {}
+        self.revision = NO_REVISION
         self._recent: collections.deque[CheckRecord] = collections.deque()
         self._failed: collections.deque[CheckRecord] = collections.deque(maxlen=FAILED_CHECKS)
 
@@ -80,22 +96,50 @@ class _Log:
         """The last check; a log is made for one."""
         return self._recent[-1]
 
-    def add(self, record: CheckRecord) -> None:
-        self._recent.append(record)
+    def add(self, found: Found, verdicts: Mapping[str, Verdict], *, failed: bool, revision: int) -> None:
+        finished_at, duration_seconds = _times(found)
+        trace = self._keep(found, revision)
+        if self._recent and verdicts == self.last.verdicts:
+            verdicts = self.last.verdicts  # which takes room but once
+        else:
+            self._count_streaks(verdicts, finished_at)
+        self.revision = revision
+        self._recent.append(
+            CheckRecord(
+                finished_at=finished_at,
+                duration_seconds=duration_seconds,
+                verdicts=verdicts,
+                failed=failed,
+                trace=trace,
+            )
+        )
         if len(self._recent) > RECENT_CHECKS and (oldest := self._recent.popleft()).failed:
             self._failed.append(oldest)
+
+    def _keep(self, found: Found, revision: int) -> bytes | tuple[Outline, Times]:
+        """Keep what a check found, sharing the outline of another that found the same.
+
+        While the revision is the same, so are the addresses of targets.
+        """
+        facts, times = split(found)
+        if len(facts) > _MAX_FACTS:
+            return pack(trace_of(found))
+        for record in reversed(self._recent):
+            if isinstance(record.trace, bytes) or record.trace[0].facts != facts:
+                continue
+            is_last = record is self.last and revision == self.revision
+            if is_last or record.trace[0].has_targets_of(found):
+                return record.trace[0], times
+        return outline(found, facts), times
+
+    def _count_streaks(self, verdicts: Mapping[str, Verdict], finished_at: float) -> None:
         before = self.streaks
         self.streaks = {
             label: streak
             if (streak := before.get(label)) and streak.verdict is verdict
-            else Streak(verdict=verdict, since=record.finished_at)
-            for label, verdict in record.verdicts.items()
+            else Streak(verdict=verdict, since=finished_at)
+            for label, verdict in verdicts.items()
         }
-
-    def share(self, verdicts: Mapping[str, Verdict]) -> Mapping[str, Verdict]:
-        """Give the verdicts of the last check instead, if they are the same: they take room but once."""
-        last = self._recent[-1].verdicts if self._recent else None
-        return last if last == verdicts else MappingProxyType(verdicts)
 
     def newest_first(self) -> tuple[CheckRecord, ...]:
         return *reversed(self._recent), *reversed(self._failed)
@@ -116,20 +160,18 @@ class History:
     def note(self, found: Found) -> None:
         """Take note of a check that is in the state by now; of nothing that is not configured any more."""
         self._forget()
-        verdicts, failed = _judge(self._state.snapshot_of(found))
-        if not verdicts:
+        revision = self._state.revision_of(found)
+        if revision == NO_REVISION:
             return
-        log = self._logs.setdefault(_name(found), _Log())
-        finished_at, duration_seconds = _times(found)
-        log.add(
-            CheckRecord(
-                finished_at=finished_at,
-                duration_seconds=duration_seconds,
-                verdicts=log.share(verdicts),
-                failed=failed,
-                packed=pack(trace_of(found)),
-            )
-        )
+        name = _name(found)
+        log = self._logs.get(name)
+        if log and log.revision == revision:
+            log.add(found, log.last.verdicts, failed=log.last.failed, revision=revision)
+            return
+        verdicts, failed = _judge(self._state.snapshot_of(found))
+        if verdicts:
+            log = self._logs.setdefault(name, _Log())
+            log.add(found, MappingProxyType(verdicts), failed=failed, revision=revision)
 
     def checks(self, name: str) -> tuple[CheckRecord, ...]:
         """List the checks that are kept of a zone, `host:port` or `client NAME`, newest first."""
@@ -170,54 +212,6 @@ def name_of_client(client: str) -> str:
     return f"client {client}"
 
 
-def pack(steps: Sequence[Step]) -> bytes:
-    """Pack a trace, times rounded to microseconds; of a long one the beginning."""
-    kept = list(steps[:MAX_STEPS])
-    if cut := len(steps) - len(kept):
-        kept[-1] = Step(
-            at=kept[-1].at,
-            duration_seconds=None,
-            what="the rest of the trace",
-            outcome=f"{cut + 1} more steps, not kept",
-            good=True,
-        )
-    start = kept[0].at if kept else 0.0
-    offsets = [_microseconds(step.at - start) for step in kept]
-    columns = (
-        start,
-        [after - before for before, after in itertools.pairwise((0, *offsets))],
-        [None if (taken := step.duration_seconds) is None else _microseconds(taken) for step in kept],
-        [step.what for step in kept],
-        [step.outcome for step in kept],
-        [int(step.good) for step in kept],
-    )
-    packer = zlib.compressobj(zdict=_PHRASES)
-    return packer.compress(json.dumps(columns, separators=(",", ":")).encode()) + packer.flush()
-
-
-def unpack(packed: bytes) -> tuple[Step, ...]:
-    """Unpack a trace."""
-    start, gaps, durations, whats, outcomes, goods = json.loads(
-        zlib.decompressobj(zdict=_PHRASES).decompress(packed)
-    )
-    return tuple(
-        Step(
-            at=start + offset / _MICROSECONDS_PER_SECOND,
-            duration_seconds=None if taken is None else taken / _MICROSECONDS_PER_SECOND,
-            what=what,
-            outcome=outcome,
-            good=bool(good),
-        )
-        for offset, taken, what, outcome, good in zip(
-            itertools.accumulate(gaps), durations, whats, outcomes, goods, strict=True
-        )
-    )
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * _MICROSECONDS_PER_SECOND)
-
-
 def _judge(snapshot: Snapshot) -> tuple[dict[str, Verdict], bool]:
     """Give the verdicts of the one thing in a snapshot by DNS server, and whether its check has failed."""
     diagnosis = diagnose(snapshot)
@@ -232,7 +226,9 @@ def _judge(snapshot: Snapshot) -> tuple[dict[str, Verdict], bool]:
 
 def _times(found: Found) -> tuple[float, float]:
     """Give when a check was finished, and how long it took."""
-    parts = found.suffixes if isinstance(found, ClientCheck) else (found,)
+    if not isinstance(found, ClientCheck):
+        return found.finished_at, found.duration_seconds
+    parts = found.suffixes
     return max(each.finished_at for each in parts), max(each.duration_seconds for each in parts)
 
 
