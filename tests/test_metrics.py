@@ -713,7 +713,7 @@ SILENT = endpoint_view(probed(endpoint(), ProbeFailure.RPC_TIMEOUT))
         pytest.param([NO_BIND], [1], [0.003], [], [], [5], id="up, as far as asked"),
         pytest.param([DOWN], [0], [], [], ["timeout"], [], id="never up"),
         pytest.param([SILENT], [0], [0.003], [], ["rpc_timeout"], [], id="silent"),
-        pytest.param([replace(DOWN, last_success=4.0)], [0], [], [], ["timeout"], [4], id="not any more"),
+        pytest.param([DOWN._replace(last_success=4.0)], [0], [], [], ["timeout"], [4], id="not any more"),
         pytest.param([DOWN, UP], [1], [0.003], [0.004], ["timeout"], [5], id="one of two"),
     ],
 )

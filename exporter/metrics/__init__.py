@@ -12,6 +12,8 @@ moment of the scrape: the exporter looks on its own timer.
 | verdicts | what clients meet |
 | own | the exporter itself |
 | family | how families are made |
+| convert | families as objects of prometheus_client |
+| layout, text, chunk | families as text, and what is kept of it for the next time |
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,17 +22,33 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from exporter.build import BuildInfo
-from exporter.diagnosis import diagnose
+from exporter.diagnosis import Diagnosis, diagnose
+from exporter.metrics.chunk import Chunk, compress, join
+from exporter.metrics.convert import to_metric
+from exporter.metrics.family import Family
 from exporter.metrics.hosts import host_families
+from exporter.metrics.layout import Encode
 from exporter.metrics.own import check_families, own_families
+from exporter.metrics.text import Writer
 from exporter.metrics.verdicts import verdict_families
 from exporter.metrics.zones import zone_families
 from exporter.state import Snapshot
 
 _NO_BIND = " probe.rpc_bind is off: probes end with the TCP handshake."
 _ZONE_INFO = "kms_zone_info"
+_KEPT_FOR = 2
 
-__all__ = ["ProbeCollector", "SnapshotCollector", "families", "probe_families"]
+__all__ = [
+    "Chunk",
+    "Encode",
+    "Exposition",
+    "ProbeCollector",
+    "SnapshotCollector",
+    "compress",
+    "families",
+    "join",
+    "probe_families",
+]
 
 
 class ProbeCollector(Collector):
@@ -57,10 +75,38 @@ class SnapshotCollector(Collector):
         return families(self._snapshot, self._build)
 
 
+class Exposition:
+    """Writes one snapshot after the other, and keeps what the next is likely to have in common with the last.
+
+    Usable in any thread, in one at a time.
+    """
+
+    def __init__(self, build: BuildInfo) -> None:
+        self._build = build
+        self._diagnosis: Diagnosis | None = None
+        self._writers: dict[str, tuple[int, Writer]] = {}
+        self._written = 0
+
+    def write(self, snapshot: Snapshot, encode: Encode, *, content_type: str) -> list[Chunk]:
+        """Write the families of a snapshot as `encode` would, which gives what `content_type` names.
+
+        What is kept for another type goes with the second page in a row that is not of it.
+        """
+        self._written += 1
+        _, writer = self._writers.get(content_type, (0, Writer(encode)))
+        self._writers[content_type] = (self._written, writer)
+        self._writers = {
+            kept: (last, each)
+            for kept, (last, each) in self._writers.items()
+            if last > self._written - _KEPT_FOR
+        }
+        self._diagnosis = diagnose(snapshot, self._diagnosis)
+        return writer.write(_families(snapshot, self._build, self._diagnosis))
+
+
 def families(snapshot: Snapshot, build: BuildInfo) -> Iterator[Metric]:
     """Turn a snapshot into metric families, in the order in which a reader would want them."""
-    yield from _findings(snapshot)
-    yield from own_families(snapshot, build)
+    return map(to_metric, _families(snapshot, build, diagnose(snapshot)))
 
 
 def probe_families(snapshot: Snapshot, *, configured: bool) -> Iterator[Metric]:
@@ -69,13 +115,20 @@ def probe_families(snapshot: Snapshot, *, configured: bool) -> Iterator[Metric]:
     No counters and no histograms, which would have to remember; nothing that has no sample; nothing of the
     configuration when what was looked at is not `configured`.
     """
-    for family in (*_findings(snapshot), *check_families(snapshot)):
-        if family.type == "gauge" and family.samples and (configured or family.name != _ZONE_INFO):
-            yield family
+    for family in (*_findings(snapshot, diagnose(snapshot)), *check_families(snapshot)):
+        if family.type == "gauge" and (configured or family.name != _ZONE_INFO):
+            metric = to_metric(family)
+            if metric.samples:
+                yield metric
 
 
-def _findings(snapshot: Snapshot) -> Iterator[Metric]:
+def _families(snapshot: Snapshot, build: BuildInfo, diagnosis: Diagnosis) -> Iterator[Family]:
+    yield from _findings(snapshot, diagnosis)
+    yield from own_families(snapshot, build)
+
+
+def _findings(snapshot: Snapshot, diagnosis: Diagnosis) -> Iterator[Family]:
     yield from zone_families(snapshot)
     note = "" if snapshot.rpc_bind else _NO_BIND
     yield from host_families(snapshot, note=note)
-    yield from verdict_families(diagnose(snapshot), note=note)
+    yield from verdict_families(diagnosis, note=note)

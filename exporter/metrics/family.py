@@ -1,20 +1,24 @@
-"""How families are made of samples, and the label names that many of them share."""
+"""What a metric family is here, how families are made, and the label names that many of them share.
+
+Plain values, of which `text` makes a page and `convert` the objects of prometheus_client. What a family holds
+comes in one of four shapes, so that whoever writes it can keep what does not change from one scrape to the
+next: a column of values, one that hardly ever changes, blocks that follow from little, histograms.
+"""
 
 import enum
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias
-
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from exporter.state import Histogram
 
-Sample: TypeAlias = tuple[Sequence[str], float]
-"""The values of the labels, and the value."""
+LabelValues: TypeAlias = tuple[str, ...]
+"""The values of the labels, in the order of the names."""
+
+Sample: TypeAlias = tuple[LabelValues, float]
+
+K = TypeVar("K", bound=Hashable)
+S = TypeVar("S")
 
 ZONE = ("dns_zone",)
 ZONE_SERVER = ("dns_zone", "dns_server")
@@ -25,12 +29,123 @@ ENDPOINT = ("target", "port", "address")
 CLIENT_SERVER = ("client", "dns_server")
 
 
-def gauge(name: str, help_text: str, labels: Sequence[str], samples: Iterable[Sample]) -> Metric:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One value for each row; where it is None there is no sample.
+
+    Families that have the same labels share one list of rows: then its labels are looked up once for all.
+    """
+
+    rows: Sequence[LabelValues]
+    values: Sequence[float | None]
+
+    def samples(self) -> Iterator[Sample]:
+        """Give the samples."""
+        for labels, value in zip(self.rows, self.values, strict=True):
+            if value is not None:
+                yield labels, value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A column that is not even worked out while its `basis` equals that of the time before."""
+
+    basis: object
+    column: Callable[[], Column]
+
+    def samples(self) -> Iterator[Sample]:
+        """Give the samples."""
+        return self.column().samples()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks(Generic[K, S]):
+    """Several samples for each part, which is a key and a subject.
+
+    A subject whose `basis` equals that of the one that had the key before has the samples that that one had:
+    they are written only once.
+    """
+
+    parts: Sequence[tuple[K, S]]
+    expand: Callable[[K, S], Iterable[Sample]]
+    basis: Callable[[S], object]
+
+    def samples(self) -> Iterator[Sample]:
+        """Give the samples."""
+        for key, subject in self.parts:
+            yield from self.expand(key, subject)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histograms:
+    """A histogram for each row."""
+
+    rows: Sequence[LabelValues]
+    histograms: Sequence[Histogram]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A metric family: its name, as its series have it, what it means, and its samples."""
+
+    name: str
+    help: str
+    type: Literal["gauge", "counter", "histogram"]
+    labels: tuple[str, ...]
+    content: Column | Settled | Blocks[Any, Any] | Histograms
+
+
+def gauge(name: str, help_text: str, labels: Sequence[str], samples: Iterable[Sample]) -> Family:
     """Make a family of gauges."""
-    family = GaugeMetricFamily(name, help_text, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
+    return gauges(name, help_text, labels, *_transposed(samples))
+
+
+def gauges(
+    name: str,
+    help_text: str,
+    labels: Sequence[str],
+    rows: Sequence[LabelValues],
+    values: Sequence[float | None],
+) -> Family:
+    """Make a family of gauges of a column."""
+    content = Column(rows=rows, values=values)
+    return Family(name=name, help=help_text, type="gauge", labels=tuple(labels), content=content)
+
+
+def counter(name: str, help_text: str, labels: Sequence[str], samples: Iterable[Sample]) -> Family:
+    """Make a family of counters."""
+    return counters(name, help_text, labels, *_transposed(samples))
+
+
+def counters(
+    name: str,
+    help_text: str,
+    labels: Sequence[str],
+    rows: Sequence[LabelValues],
+    values: Sequence[float | None],
+) -> Family:
+    """Make a family of counters of a column."""
+    content = Column(rows=rows, values=values)
+    return Family(name=name, help=help_text, type="counter", labels=tuple(labels), content=content)
+
+
+def info(name: str, help_text: str, labels: Sequence[str], rows: Iterable[LabelValues]) -> Family:
+    """Make a family of gauges that are 1, for what the labels say."""
+    known = list(rows)
+    return gauges(name, help_text, labels, known, [1.0] * len(known))
+
+
+def settled_info(
+    name: str, help_text: str, labels: Sequence[str], basis: object, rows: Callable[[], Iterable[LabelValues]]
+) -> Family:
+    """Make a family of gauges that are 1, for what the labels say while `basis` is the same."""
+
+    def column() -> Column:
+        known = list(rows())
+        return Column(rows=known, values=[1.0] * len(known))
+
+    content = Settled(basis=basis, column=column)
+    return Family(name=name, help=help_text, type="gauge", labels=tuple(labels), content=content)
 
 
 def states(
@@ -38,34 +153,31 @@ def states(
     help_text: str,
     labels: Sequence[str],
     vocabulary: type[enum.StrEnum],
-    current: Iterable[tuple[Sequence[str], enum.StrEnum]],
-) -> Metric:
+    current: Iterable[tuple[LabelValues, enum.StrEnum]],
+) -> Family:
     """Make a family of state gauges: one series for every word, 1 for the current; the last label has it."""
-    family = GaugeMetricFamily(name, help_text, labels=labels)
-    for values, word in current:
-        for state in vocabulary:
-            family.add_metric((*values, state.value), float(state is word))
-    return family
 
+    def expand(values: LabelValues, word: enum.StrEnum) -> Iterator[Sample]:
+        return (((*values, state.value), float(state is word)) for state in vocabulary)
 
-def counter(name: str, help_text: str, labels: Sequence[str], samples: Iterable[Sample]) -> Metric:
-    """Make a family of counters."""
-    family = CounterMetricFamily(name, help_text, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
+    content = Blocks(parts=list(current), expand=expand, basis=itself)
+    return Family(name=name, help=help_text, type="gauge", labels=tuple(labels), content=content)
 
 
 def histogram(
-    name: str, help_text: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], Histogram]]
-) -> Metric:
+    name: str, help_text: str, labels: Sequence[str], samples: Iterable[tuple[LabelValues, Histogram]]
+) -> Family:
     """Make a family of histograms."""
-    family = HistogramMetricFamily(name, help_text, labels=labels)
-    for values, histogram in samples:
-        buckets = [(_bound(bound), count) for bound, count in histogram.cumulative()]
-        family.add_metric(values, buckets, histogram.sum)
-    return family
+    found = list(samples)
+    content = Histograms(rows=[labels for labels, _ in found], histograms=[each for _, each in found])
+    return Family(name=name, help=help_text, type="histogram", labels=tuple(labels), content=content)
 
 
-def _bound(seconds: float) -> str:
-    return "+Inf" if seconds == float("inf") else str(seconds)
+def itself(subject: S) -> S:
+    """Take all of a subject for its basis."""
+    return subject
+
+
+def _transposed(samples: Iterable[Sample]) -> tuple[list[LabelValues], list[float]]:
+    found = list(samples)
+    return [labels for labels, _ in found], [value for _, value in found]

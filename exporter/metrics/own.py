@@ -2,20 +2,18 @@
 
 from collections.abc import Iterator
 
-from prometheus_client.core import Metric
-
 from exporter.build import BuildInfo
-from exporter.metrics.family import HOST, ZONE, counter, gauge, histogram
-from exporter.state import ExporterView, Snapshot
+from exporter.metrics.family import HOST, ZONE, Blocks, Family, Sample, counter, gauge, histogram, info
+from exporter.state import ExporterView, Snapshot, ZoneView
 
 
-def own_families(snapshot: Snapshot, build: BuildInfo) -> Iterator[Metric]:
+def own_families(snapshot: Snapshot, build: BuildInfo) -> Iterator[Family]:
     """Show the checks and the health of the exporter."""
     yield from check_families(snapshot)
     yield from _exporter(snapshot.exporter, build)
 
 
-def check_families(snapshot: Snapshot) -> Iterator[Metric]:
+def check_families(snapshot: Snapshot) -> Iterator[Family]:
     """Show when checks were made, how long they took, and what they left out."""
     zones = [zone for zone in snapshot.zones if zone.last_check is not None]
     yield gauge(
@@ -40,19 +38,24 @@ def check_families(snapshot: Snapshot) -> Iterator[Metric]:
             if view.last_check is not None
         ),
     )
-    yield counter(
-        "kms_exporter_records_ignored_total",
-        "Records, endpoints and name servers left out: malformed, over a limit, or not allowed.",
-        (*ZONE, "reason"),
-        (
-            ((zone.zone, reason.value), count)
-            for zone in snapshot.zones
-            for reason, count in zone.ignored.items()
+    yield Family(
+        name="kms_exporter_records_ignored_total",
+        help="Records, endpoints and name servers left out: malformed, over a limit, or not allowed.",
+        type="counter",
+        labels=(*ZONE, "reason"),
+        content=Blocks(
+            parts=[(zone.zone, zone) for zone in snapshot.zones],
+            expand=_ignored,
+            basis=lambda zone: tuple(zone.ignored.items()),
         ),
     )
 
 
-def _exporter(view: ExporterView, build: BuildInfo) -> Iterator[Metric]:
+def _ignored(name: str, zone: ZoneView) -> Iterator[Sample]:
+    return (((name, reason.value), count) for reason, count in zone.ignored.items())
+
+
+def _exporter(view: ExporterView, build: BuildInfo) -> Iterator[Family]:
     yield counter(
         "kms_exporter_checks_overrun_total",
         "Checks that were still running when the next one was due.",
@@ -101,9 +104,9 @@ def _exporter(view: ExporterView, build: BuildInfo) -> Iterator[Metric]:
         (),
         [((), view.last_reload_success)] if view.last_reload_success is not None else [],
     )
-    yield gauge(
+    yield info(
         "kms_exporter_build_info",
         "1, with what is running in the labels.",
         ("version", "revision", "python"),
-        [((build.version, build.revision, build.python), 1)],
+        [(build.version, build.revision, build.python)],
     )

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from prometheus_client.core import Metric
-
 from exporter.diagnosis import ClientDiagnosis, Diagnosis, ServerDiagnosis, StaticDiagnosis, Verdict
-from exporter.metrics.family import CLIENT_SERVER, HOST, ZONE, ZONE_SERVER, gauge, states
+from exporter.metrics.family import CLIENT_SERVER, HOST, ZONE, ZONE_SERVER, Family, gauge, info, states
 
 
-def verdict_families(diagnosis: Diagnosis, *, note: str) -> Iterator[Metric]:
+def verdict_families(diagnosis: Diagnosis, *, note: str) -> Iterator[Family]:
     """Show a diagnosis; `note` is for the help of the verdicts."""
     yield gauge(
         "kms_dns_servers_agree",
@@ -22,7 +20,7 @@ def verdict_families(diagnosis: Diagnosis, *, note: str) -> Iterator[Metric]:
     yield from _profiles(diagnosis.clients, note)
 
 
-def _clients(views: Sequence[tuple[str, ServerDiagnosis]], note: str) -> Iterator[Metric]:
+def _clients(views: Sequence[tuple[str, ServerDiagnosis]], note: str) -> Iterator[Family]:
     yield states(
         "kms_client_verdict",
         "1 for what a Windows client would meet that looks for KMS in this zone through this DNS server."
@@ -31,12 +29,12 @@ def _clients(views: Sequence[tuple[str, ServerDiagnosis]], note: str) -> Iterato
         Verdict,
         (((zone, view.dns_server), view.verdict) for zone, view in views),
     )
-    yield gauge(
+    yield info(
         "kms_client_likely_error_info",
         "1, with the error that such a client is likely to show, and how sure that is; absent without one.",
         (*ZONE_SERVER, "code", "symbol", "certainty"),
         (
-            ((zone, view.dns_server, error.shown.code, error.shown.symbol, error.certainty.value), 1)
+            (zone, view.dns_server, error.shown.code, error.shown.symbol, error.certainty.value)
             for zone, view in views
             if (error := view.error)
         ),
@@ -54,7 +52,7 @@ def _clients(views: Sequence[tuple[str, ServerDiagnosis]], note: str) -> Iterato
     )
 
 
-def _static_hosts(views: Sequence[StaticDiagnosis], note: str) -> Iterator[Metric]:
+def _static_hosts(views: Sequence[StaticDiagnosis], note: str) -> Iterator[Family]:
     yield states(
         "kms_static_host_verdict",
         "1 for what a client would meet that is assigned this host and resolves its name at this DNS server."
@@ -68,7 +66,7 @@ def _static_hosts(views: Sequence[StaticDiagnosis], note: str) -> Iterator[Metri
     )
 
 
-def _profiles(views: Sequence[ClientDiagnosis], note: str) -> Iterator[Metric]:
+def _profiles(views: Sequence[ClientDiagnosis], note: str) -> Iterator[Family]:
     yield states(
         "kms_client_profile_verdict",
         "1 for what this kind of client would meet that searches its suffixes through this DNS server."
@@ -77,9 +75,9 @@ def _profiles(views: Sequence[ClientDiagnosis], note: str) -> Iterator[Metric]:
         Verdict,
         (((view.client, view.dns_server), view.verdict) for view in views),
     )
-    yield gauge(
+    yield info(
         "kms_client_profile_zone_info",
         "1, with the suffix in which this kind of client finds records first; absent where it finds none.",
         (*CLIENT_SERVER, "dns_zone"),
-        (((view.client, view.dns_server, view.dns_zone), 1) for view in views if view.dns_zone),
+        ((view.client, view.dns_server, view.dns_zone) for view in views if view.dns_zone),
     )

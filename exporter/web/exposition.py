@@ -1,18 +1,17 @@
-"""A registry as an HTTP body: which format and encoding the client takes, and the bytes.
+"""Metrics as an HTTP body: which format and encoding the client takes, and the bytes.
 
 Pure functions over prometheus_client, fit to run in a thread. Formats:
 https://prometheus.io/docs/instrumenting/exposition_formats/ and
 https://prometheus.io/docs/specs/om/open_metrics_spec/.
 """
 
-import gzip as gzip_codec
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-_GZIP_LEVEL = 1  # label strings repeat: higher levels save little and cost much
+from exporter.metrics import Chunk, Encode, compress, join
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +32,21 @@ def normalize_accept(accept: str) -> str:
 
 def render(registry: CollectorRegistry, *, accept: str, gzip: bool) -> Page:
     """Render a registry in the format that the Accept header prefers, compressed if asked for."""
-    encode, content_type = choose_encoder(accept)
-    body = encode(registry)
+    encode, content_type = choose_format(accept)
+    return make_page([Chunk(encode(registry))], content_type, gzip=gzip)
+
+
+def choose_format(accept: str) -> tuple[Encode, str]:
+    """Give the encoder of the format that the Accept header prefers, and its content type."""
+    return choose_encoder(accept)
+
+
+def make_page(chunks: Sequence[Chunk], content_type: str, *, gzip: bool) -> Page:
+    """Make a page of its parts, compressed if asked for."""
     headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
     if gzip:
-        body = gzip_codec.compress(body, compresslevel=_GZIP_LEVEL)
-        headers["Content-Encoding"] = "gzip"
-    return Page(body=body, headers=headers)
+        return Page(body=compress(chunks), headers={**headers, "Content-Encoding": "gzip"})
+    return Page(body=join(chunks), headers=headers)
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

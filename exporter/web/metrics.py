@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.registry import Collector
 
-from exporter.metrics import SnapshotCollector
+from exporter.metrics import Chunk, Exposition
+from exporter.state import Snapshot
 from exporter.web.backend import Backend
-from exporter.web.exposition import Page, normalize_accept, render
+from exporter.web.exposition import Page, choose_format, make_page, normalize_accept
 from exporter.web.rendering import SharedPages, accepted, wants_gzip
 
 
@@ -18,7 +18,8 @@ class MetricsPage:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._process = _process_collectors()
+        self._exposition = Exposition(backend.build)
+        self._process = _process_registry()
         self._shared = SharedPages("metrics")
 
     def routes(self) -> list[web.RouteDef]:
@@ -34,17 +35,18 @@ class MetricsPage:
 
     def _prepare(self, accept: str, gzip: bool) -> Callable[[], Page]:  # noqa: FBT001 (one of two encodings)
         """Collect what there is to show now, and give the rendering of it."""
-        registry = CollectorRegistry(auto_describe=False)
-        for collector in (SnapshotCollector(self._backend.snapshot(), self._backend.build), *self._process):
-            registry.register(collector)
-        return functools.partial(render, registry, accept=accept, gzip=gzip)
+        return functools.partial(self._render, self._backend.snapshot(), accept=accept, gzip=gzip)
+
+    def _render(self, snapshot: Snapshot, *, accept: str, gzip: bool) -> Page:
+        """Write a snapshot, and what prometheus_client knows of the process, with the end of the page."""
+        encode, content_type = choose_format(accept)
+        chunks = self._exposition.write(snapshot, encode, content_type=content_type)
+        return make_page([*chunks, Chunk(encode(self._process))], content_type, gzip=gzip)
 
 
-def _process_collectors() -> tuple[Collector, ...]:
-    """Make prometheus_client's own collectors, which register themselves somewhere unless told where."""
-    scratch = CollectorRegistry()
-    return (
-        ProcessCollector(registry=scratch),
-        PlatformCollector(registry=scratch),
-        GCCollector(registry=scratch),
-    )
+def _process_registry() -> CollectorRegistry:
+    """Make a registry of prometheus_client's own collectors."""
+    registry = CollectorRegistry(auto_describe=False)
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return registry
