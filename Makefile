@@ -25,11 +25,15 @@ PYTHON :=# make run PYTHON=python3.13         the interpreter .venv is made from
 #   curl            an HTTP client with TLS and client certificates
 #   libfaketime     a clock that a test can set for one process
 #   systemd         systemd-analyze, which rates the unit; nothing of it is started
+# What only the benchmarks use:
+#   prometheus-blackbox-exporter  what the exporter is compared with
+#   tcpdump         the kernel's times of handshakes
 MONITORING := prometheus prometheus-alertmanager
+BENCH_PACKAGES := bind9 bind9-dnsutils prometheus prometheus-blackbox-exporter iproute2 tcpdump
 BROWSER := chromium chromium-driver
 DEBIAN_PACKAGES := bind9 bind9-dnsutils $(MONITORING) iproute2 $(BROWSER) curl libfaketime systemd
 # The services that come with them. The tests and the stack start their own; these stay off.
-DEBIAN_SERVICES := named $(MONITORING)
+DEBIAN_SERVICES := named $(MONITORING) prometheus-blackbox-exporter
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input -q
 PROJECT := --no-deps --no-build-isolation --no-index
@@ -84,8 +88,16 @@ format: .venv/.dev ## the formatter, and the lint fixes that are safe
 	.venv/bin/ruff format
 
 .PHONY: bench
-bench: .venv/.dev debian-packages ## the benchmarks; ARGS for tests/bench.py
-	@.venv/bin/python -m tests.bench $(ARGS)
+bench: .venv/.dev .venv/.bench ## the benchmarks, about half an hour; ARGS for tests/bench.py, e.g. ARGS='--only pair,truth'
+	@$(debian-install)
+	debian_install $(BENCH_PACKAGES) || true # it names itself what it lacks
+	exec .venv/bin/python -m tests.bench $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: .venv/.dev .venv/.bench ## the same, each smaller, in three minutes: for a look
+	@$(debian-install)
+	debian_install $(BENCH_PACKAGES) || true
+	exec .venv/bin/python -m tests.bench --quick $(ARGS)
 
 .PHONY: soak
 soak: .venv/.dev debian-packages ## 20 minutes of everything at once; ARGS for tests/soak.py, e.g. ARGS='--seconds 120 --seed 7'
@@ -145,7 +157,7 @@ lock: .venv/.dev ## deploy/*.lock, from pyproject.toml; ARGS=--upgrade for newer
 	build='import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
 	compile pyproject.toml -o deploy/requirements.lock
 	compile pyproject.toml --group dev -c deploy/requirements.lock -o deploy/requirements-dev.lock
-	for group in supply fuzz; do
+	for group in supply fuzz bench; do
 	    compile --group $$group -o deploy/requirements-$$group.lock
 	done
 	.venv/bin/python -c "$$build" | compile - -o deploy/requirements-build.lock
@@ -190,6 +202,13 @@ clean: ## removes what the targets above made, .venv included
 	@echo "Installing the tools of the supply chain into .venv/supply ..." >&2
 	.venv/bin/python -m venv --clear --without-pip .venv/supply
 	$(PIP) --python .venv/supply/bin/python install --require-hashes -r deploy/requirements-supply.lock
+	touch $@
+
+# Another exporter, with which this one is compared, and what it needs of its own.
+.venv/.bench: .venv/.runtime deploy/requirements-bench.lock
+	@echo "Installing what the benchmarks compare with into .venv/bench ..." >&2
+	.venv/bin/python -m venv --clear --without-pip .venv/bench
+	$(PIP) --python .venv/bench/bin/python install --require-hashes -r deploy/requirements-bench.lock
 	touch $@
 
 .venv/.fuzz: .venv/.runtime deploy/requirements-fuzz.lock

@@ -1,205 +1,171 @@
-"""What looking costs, and being looked at: CPU time of the real exporter per lookup, probe, zone and page.
+"""The benchmarks: what it costs to look, against what users run today, and what is true of what is reported.
 
-Run by `make bench`; decides no test. The exporter runs as its own process against a real BIND and real
-listeners on loopback; its CPU time is the kernel's account of it (proc(5), /proc/PID/stat), less what it uses
-with one zone. Beside each number stands what the step costs in a bare loop over dnspython's asyncquery.udp or
-loop.sock_connect, and the bytes of a bind back and forth, in the same run, so that machines and days can be
-compared by the ratio. Pages are compared with /metrics.
+    python -m tests.bench [--quick] [--only GROUP,...] [--json FILE]
+
+Run by `make bench`; decides no test. The real exporter runs as its own process against a real BIND and real
+listeners (bench_lab.py). Prints one table and writes the same as JSON. A target that is missed is a row
+like any other; only a comparison that could not be done as it says ends this with status 1.
 """
 
-import asyncio
-import contextlib
-import multiprocessing
+import argparse
+import ctypes
+import datetime as dt
+import importlib
+import json
 import os
-import socket
+import platform
+import re
+import signal
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from http import HTTPStatus
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import dns.asyncquery
-import dns.message
+import pytest
 
-from exporter import rpc
-from tests.services import Lab, Named, config, wait_until, zone, zone_file
+from tests.bench_lab import FULL, QUICK, Bench
+from tests.bench_rows import Row, table
+from tests.services import ROOT, which
 
-ZONES = 500
-HOSTS_PER_ZONE = 4
-INTERVAL_SECONDS = 5
-WINDOW_SECONDS = 20
-BARE_REPETITIONS = 2000
-PAGES = ("/metrics", "/", "/api/v1/status", "/sd", "/zones/full0.bench.test")
-PAGE_REPETITIONS = 10
-MICROSECONDS = 1e6
-_PARENT = "bench.test"
-_ACCEPTANCE = bytes.fromhex(
-    "05000c03 10000000 3c000000 01000000"  # bind_ack, little-endian, 60 bytes, call 1 (C706, 12.6.4.4)
-    "d016d016 34120000 0500 3136383800 00"  # fragments of 5840 bytes, an association, the port 1688
-    "01000000 0000 0000 045d888aeb1cc9119fe808002b104860 02000000"  # one context, accepted in NDR
-)
+GROUPS = ("pair", "scale", "truth", "start", "dead", "dns", "pieces")
+RESULTS = ROOT / "build/bench.json"
+_INSIDE = "--inside"
+_PROGRAMS = ("named", "nsupdate", "prometheus", "prometheus-blackbox-exporter", "tcpdump", "ip", "taskset")
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """CPU time that the exporter spent in the window, and how much it did with it."""
-
-    cpu_seconds: float
-    lookups: float
-    probes: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageCost:
-    """CPU time of one page, and how large it is, compressed."""
-
-    cpu_seconds: float
-    size_bytes: int
-
-
-def main() -> None:
-    """Measure and print a table."""
-    with _sink() as port, tempfile.TemporaryDirectory() as directory, Lab(Path(directory)) as lab:
-        named = lab.named({_PARENT: zone_file(*_records(port))})
-        empty, full = (
-            [zone(f"{kind}{number}.{_PARENT}", named.server) for number in range(ZONES)]
-            for kind in ("empty", "full")
-        )
-        addresses = [f"{_address(number)}:{port}" for number in range(ZONES)]
-        idle = _measure(lab, _config(zones=empty[:1]))
-        looked_up = _measure(lab, _config(zones=empty))
-        probed = _measure(lab, _config(hosts=addresses))
-        checked = _measure(lab, _config(zones=full))
-        bound = _measure(lab, _config(rpc_bind=True, hosts=addresses))
-        pages = _measure_pages(lab, _config(zones=full, interval="1h"))
-        lookup = asyncio.run(_bare(lambda: _look_up(named)))
-        connect = asyncio.run(_bare(lambda: _connect(port)))
-        bind = asyncio.run(_bare(lambda: _connect(port, rpc_bind=True)))
-    rows = (
-        ("lookup of a zone without records", looked_up.lookups, looked_up, lookup),
-        ("handshake with a static address", probed.probes, probed, connect),
-        ("handshake and RPC bind", bound.probes, bound, bind),
-        (
-            f"check of a zone of {HOSTS_PER_ZONE} hosts",
-            checked.lookups,
-            checked,
-            lookup + HOSTS_PER_ZONE * connect,
-        ),
-    )
-    print(f"{'CPU time in microseconds':36}{'exporter':>10}{'bare loop':>11}{'ratio':>7}")
-    for name, units, cost, bare in rows:
-        ours = _microseconds_per(units, cost, idle)
-        print(f"{name:36}{ours:10.0f}{bare:11.0f}{ours / bare:7.1f}")
-    heading = f"page, {ZONES} zones of {HOSTS_PER_ZONE} hosts"
-    print(f"\n{heading:36}{'CPU in ms':>10}{'kB, gzip':>11}{'ratio':>7}")
-    for path, page in pages.items():
-        ratio = page.cpu_seconds / pages["/metrics"].cpu_seconds
-        print(f"{path:36}{page.cpu_seconds * 1000:10.0f}{page.size_bytes / 1000:11.0f}{ratio:7.2f}")
+def main() -> int:
+    """Run what is asked for in a namespace of its own, and give the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="everything smaller, in three minutes")
+    parser.add_argument("--only", default=",".join(GROUPS), help=f"some of {','.join(GROUPS)}")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where to write the table (%(default)s)")
+    parser.add_argument(_INSIDE, type=Path, metavar="DIRECTORY", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    groups = arguments.only.split(",")
+    if unknown := set(groups) - set(GROUPS):
+        parser.error(f"no such group: {', '.join(sorted(unknown))}")
+    if missing := [program for program in _PROGRAMS if which(program) is None]:
+        parser.error(f"not installed: {', '.join(missing)}")
+    if not arguments.inside:
+        with tempfile.TemporaryDirectory() as directory:
+            return _run_in_namespace(directory, *sys.argv[1:])
+    _furnish_namespace(arguments.inside)
+    bench = Bench(QUICK if arguments.quick else FULL, arguments.inside)
+    try:
+        return _run(bench, groups, arguments.json)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
-@contextlib.contextmanager
-def _sink() -> Iterator[int]:
-    """Listen on one port of every loopback address, in a process of its own, and accept any bind."""
-    with socket.create_server(("", 0), backlog=1024) as listener:
-        child = multiprocessing.get_context("fork").Process(target=_accept, args=(listener,), daemon=True)
-        child.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
+# --- A namespace of its own
+
+
+def _run_in_namespace(directory: str, *arguments: str) -> int:
+    """Run this program again in namespaces, where it is the first process: all others end with it."""
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = [
+        *("unshare", *user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        *(sys.executable, "-m", "tests.bench", _INSIDE, directory, *arguments),
+    ]
+    libc = ctypes.CDLL(None)
+    with subprocess.Popen(
+        command,
+        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
+    ) as child:
+
+        def end(number: int, frame: FrameType | None) -> None:
             child.kill()
-            child.join()
+
+        for number in _ENDING:
+            signal.signal(number, end)
+        while True:
+            try:
+                status = child.wait()
+            except KeyboardInterrupt:  # it got that too, and tidies up
+                continue
+            return 128 - status if status < 0 else status  # as a shell tells of a signal
 
 
-def _accept(listener: socket.socket) -> None:
-    while True:
-        with listener.accept()[0] as connection, contextlib.suppress(ConnectionError):
-            if connection.recv(len(rpc.BIND)):  # nobody keeps it waiting: one who does not bind hangs up
-                connection.sendall(_ACCEPTANCE)
+def _furnish_namespace(directory: Path) -> None:
+    """Bring up loopback, and have names looked up at the BIND to come."""
+    if (os.getpid(), Path("/proc/self").resolve().name) != (1, "1"):
+        raise SystemExit("not in a namespace")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    resolv_conf = directory / "resolv.conf"
+    resolv_conf.write_text("nameserver 127.0.0.1\n")
+    subprocess.run(["mount", "--bind", resolv_conf, Path("/etc/resolv.conf").resolve()], check=True)
 
 
-def _records(port: int) -> Iterator[str]:
-    for number in range(ZONES):
-        yield f"empty{number} TXT nothing"
-        for host in range(HOSTS_PER_ZONE):
-            yield f"_vlmcs._tcp.full{number} SRV 0 0 {port} kms{host}.full{number}"
-            yield f"kms{host}.full{number} A {_address(number * HOSTS_PER_ZONE + host)}"
+# --- Rows
 
 
-def _address(number: int) -> str:
-    return f"127.1.{number // 250}.{number % 250 + 1}"
+def _run(bench: Bench, groups: Sequence[str], results: Path) -> int:
+    rows, errors = list[Row](), dict[str, str]()
+    for group in groups:
+        start = time.monotonic()
+        try:
+            rows += importlib.import_module(f"tests.bench_{group}").measure(bench)
+        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:  # noqa: BLE001 (others go on)
+            errors[group] = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
+        print(f"{group}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    print(table(rows))
+    if bench.sizes.quick:
+        print("quick: for a look, not for comparing runs")
+    for group, reason in errors.items():
+        print(f"{group} could not be compared: {reason}")
+    results.parent.mkdir(parents=True, exist_ok=True)
+    found = {"quick": bench.sizes.quick} | _circumstances()
+    found |= {"rows": [row.as_json() for row in rows], "errors": errors}
+    results.write_text(json.dumps(found, indent=2) + "\n")
+    print(f"written to {results}")
+    return 1 if errors else 0
 
 
-def _config(*, rpc_bind: bool = False, **keys: Any) -> dict[str, Any]:
-    probe = {"networks": ["127.0.0.0/8"], "address_families": ["ipv4"], "rpc_bind": rpc_bind}
-    return config(interval=f"{INTERVAL_SECONDS}s", probe=probe) | keys
+def _circumstances() -> dict[str, Any]:
+    model = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return {
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "revision": _first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+        "machine": {
+            "cpu": model[1] if model else platform.machine(),
+            "cores": os.cpu_count(),
+            "kernel": platform.release(),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "exporter": _first_line(sys.executable, "-m", "exporter", "--version"),
+            "bind": _first_line("named", "-v"),
+            "prometheus": _first_line("prometheus", "--version"),
+            "blackbox_exporter": _first_line("prometheus-blackbox-exporter", "--version"),
+            "tcpdump": _first_line("tcpdump", "--version"),
+            "dns_exporter": _first_line(str(ROOT / ".venv/bench/bin/dns_exporter"), "--version"),
+        },
+    }
 
 
-def _measure(lab: Lab, configuration: dict[str, Any]) -> Cost:
-    """Run the exporter on a configuration, and take stock of a window after the first checks are over."""
-    with lab.exporter(configuration) as exporter:
-        wait_until(
-            lambda: exporter.get("/-/ready").status == HTTPStatus.OK or None, "the first checks are done"
+def _first_line(program: str, *arguments: str) -> str:
+    """Give the first line that a program writes, empty where there is none or it fails."""
+    try:
+        done = subprocess.run(
+            [which(program) or program, *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            check=True,
         )
-        time.sleep(INTERVAL_SECONDS)
-        before, cpu_before = exporter.metrics(), _cpu_seconds(exporter.pid)
-        time.sleep(WINDOW_SECONDS)
-        cpu_after, after = _cpu_seconds(exporter.pid), exporter.metrics()
-    lookups, probes = (
-        sum(sample.value for sample in after.series(name))
-        - sum(sample.value for sample in before.series(name))
-        for name in ("kms_srv_lookups_total", "kms_endpoint_probes_total")
-    )
-    return Cost(cpu_seconds=cpu_after - cpu_before, lookups=lookups, probes=probes)
-
-
-def _measure_pages(lab: Lab, configuration: dict[str, Any]) -> dict[str, PageCost]:
-    """Run the exporter on a configuration, and ask for pages between two checks."""
-    with lab.exporter(configuration) as exporter:
-        wait_until(
-            lambda: exporter.get("/-/ready").status == HTTPStatus.OK or None, "the first checks are done"
-        )
-        costs = {}
-        for path in PAGES:
-            answer, before = exporter.get(path, accept_encoding="gzip"), _cpu_seconds(exporter.pid)
-            for _ in range(PAGE_REPETITIONS):
-                exporter.get(path, accept_encoding="gzip")
-            spent = (_cpu_seconds(exporter.pid) - before) / PAGE_REPETITIONS
-            costs[path] = PageCost(cpu_seconds=spent, size_bytes=len(answer.body))
-    return costs
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _microseconds_per(units: float, cost: Cost, idle: Cost) -> float:
-    return (cost.cpu_seconds - idle.cpu_seconds) / units * MICROSECONDS
-
-
-async def _bare(step: Callable[[], Awaitable[object]]) -> float:
-    """Give the CPU time of a step, in microseconds, run alone again and again."""
-    start = time.process_time()
-    for _ in range(BARE_REPETITIONS):
-        await step()
-    return (time.process_time() - start) / BARE_REPETITIONS * MICROSECONDS
-
-
-async def _look_up(named: Named) -> None:
-    query = dns.message.make_query(f"_vlmcs._tcp.empty0.{_PARENT}", "SRV")
-    await dns.asyncquery.udp(query, named.address, port=named.port)
-
-
-async def _connect(port: int, *, rpc_bind: bool = False) -> None:
-    loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
-        await loop.sock_connect(sock, (_address(0), port))
-        if rpc_bind:
-            await loop.sock_sendall(sock, rpc.BIND)
-            await loop.sock_recv(sock, rpc.MAX_FRAGMENT_BYTES)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.partition("\n")[0].strip()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
