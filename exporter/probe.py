@@ -32,18 +32,6 @@ _ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 _NANOSECONDS_PER_SECOND = 1e9
 
 
-async def probe(
-    endpoint: Endpoint, *, timeout_seconds: float, rpc_bind: bool, source_address: str | None = None
-) -> ProbeResult:
-    """Connect to one endpoint, bind to the KMS interface if `rpc_bind` says so, and hang up.
-
-    As `start_probe` does, whose result this waits for.
-    """
-    return await start_probe(
-        endpoint, timeout_seconds=timeout_seconds, rpc_bind=rpc_bind, source_address=source_address
-    )
-
-
 def start_probe(
     endpoint: Endpoint,
     *,

@@ -14,6 +14,7 @@ V = TypeVar("V")
 
 class _Entry(NamedTuple, Generic[V]):
     owner: Hashable
+    tag: Hashable
     started: float
     work: asyncio.Future[V]
 
@@ -41,19 +42,22 @@ class SharedResults(Generic[K, V]):
         key: K,
         owner: Hashable,
         begin: Callable[[K], asyncio.Future[V] | Coroutine[Any, Any, V]],
+        *,
+        tag: Hashable = None,
     ) -> asyncio.Future[V]:
         """Give what the result of `key` will be in, beginning the work on it if there is none to reuse.
 
         `begin` gets the key. What it begins is under way already, as a future, or becomes a task. That is of
-        all who wait for it: wait with asyncio.wait or asyncio.shield, never cancel it.
+        all who wait for it: wait with asyncio.wait or asyncio.shield, never cancel it. What was begun under
+        another `tag` is of no use.
         """
         now = asyncio.get_running_loop().time()
         entry = self._entries.get(key)
-        if entry is None or not self._reusable(entry, owner, now):
+        if entry is None or entry.tag != tag or not self._reusable(entry, owner, now):
             self._sweep(now)
             begun = begin(key)
             work = begun if isinstance(begun, asyncio.Future) else asyncio.create_task(begun, name=self._name)
-            entry = self._entries[key] = _Entry(owner, now, work)
+            entry = self._entries[key] = _Entry(owner, tag, now, work)
         return entry.work
 
     async def close(self) -> None:

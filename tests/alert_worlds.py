@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from exporter.build import BuildInfo
-from exporter.metrics import families
 from exporter.model import (
     ClientCheck,
     Endpoint,
@@ -39,6 +38,7 @@ from tests.builders import (
     answer,
     client_settings,
     configure,
+    families,
     probed,
     zone_check,
     zone_settings,

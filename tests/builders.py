@@ -4,15 +4,17 @@ Nothing here looks at a network or a clock. A zone's usual target is `kms1`, its
 (TEST-NET-1, RFC 5737).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
-from exporter.build import read_build_info
-from exporter.diagnosis import HostSight, ServerDiagnosis
+from exporter import metrics
+from exporter.build import BuildInfo, read_build_info
+from exporter.diagnosis import HostSight, ServerDiagnosis, diagnose
 from exporter.diagnosis.verdicts import judge
-from exporter.metrics import families
+from exporter.metrics.convert import to_metric
 from exporter.model import (
     NOT_AVAILABLE,
     ClientCheck,
@@ -311,6 +313,23 @@ def metric_labels() -> dict[str, set[str]]:
             },
         }[family.type]
     return known
+
+
+def families(snapshot: Snapshot, build: BuildInfo) -> Iterator[Metric]:
+    """Give all families of a snapshot as prometheus_client has them."""
+    return map(to_metric, metrics.families(snapshot, build, diagnose(snapshot)))
+
+
+class SnapshotCollector(Collector):
+    """Hands the families of a snapshot to prometheus_client's own encoders."""
+
+    def __init__(self, snapshot: Snapshot, build: BuildInfo) -> None:
+        self._snapshot = snapshot
+        self._build = build
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the families."""
+        return families(self._snapshot, self._build)
 
 
 def _families() -> Iterable[Metric]:

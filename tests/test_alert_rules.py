@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from exporter.build import read_build_info
-from exporter.metrics import families
 from exporter.state import Snapshot
 from tests import (
     alert_cases_clients,
@@ -37,6 +36,7 @@ from tests.alert_promtool import (
     outcome,
     run_promtool,
 )
+from tests.builders import families
 from tests.services import ROOT, RULES, need
 
 TABLES: dict[str, list[Case]] = {

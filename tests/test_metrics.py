@@ -15,7 +15,6 @@ from prometheus_client.samples import Sample
 
 from exporter.build import BuildInfo
 from exporter.diagnosis import Verdict
-from exporter.metrics import SnapshotCollector, families
 from exporter.model import Host, IgnoredReason, LookupStatus, ProbeFailure, TargetLookup, ZoneCheck
 from exporter.names import show_labels
 from exporter.state import EndpointView, ExporterView, Histogram, Rejection, ServerView, Snapshot, State
@@ -25,6 +24,7 @@ from tests.builders import (
     SERVER,
     TARGET,
     ZONE,
+    SnapshotCollector,
     addresses,
     answer,
     at_server,
@@ -34,6 +34,7 @@ from tests.builders import (
     configure,
     endpoint,
     endpoint_view,
+    families,
     host,
     host_check,
     probed,

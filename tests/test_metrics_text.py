@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from exporter.metrics import Chunk, Encode, Exposition, SnapshotCollector, compress, join
+from exporter.metrics import Chunk, Encode, Exposition, compress, join
 from exporter.metrics.convert import to_metric
 from exporter.metrics.family import (
     Blocks,
@@ -37,6 +37,7 @@ from exporter.model import LookupStatus, ProbeFailure, ZoneCheck
 from exporter.state import Histogram, Snapshot, State
 from exporter.web.exposition import choose_format
 from tests.builders import (
+    SnapshotCollector,
     answer,
     at_server,
     configure,

@@ -12,11 +12,11 @@ import pytest
 from exporter import ondemand
 from exporter.config import Config, parse
 from exporter.discovery import ResolvConf
-from exporter.metrics import families, probe_families
+from exporter.metrics import probe_families
 from exporter.model import DnsServer, Host, LookupStatus, ProbeFailure, ServerGroup
 from exporter.ondemand import Look, OnDemand, Refusal, Refused, Wanted
 from exporter.state import Snapshot
-from tests.builders import zone_view
+from tests.builders import families, zone_view
 from tests.fake_dns import FakeDns, Query, says, silence
 from tests.services import DEADLINE_SECONDS, LOOPBACK, Lab, srv, zone_file
 from tests.test_web import BUILD

@@ -23,7 +23,7 @@ import pytest
 
 from exporter import rpc
 from exporter.model import Endpoint, ProbeFailure, ProbeResult
-from exporter.probe import not_probed, probe
+from exporter.probe import not_probed, start_probe
 from tests.services import LOOPBACK, Lab, Namespace, Peer, need_ipv6, need_namespaces, wait_until
 
 T = TypeVar("T")
@@ -44,6 +44,11 @@ def run(scenario: Coroutine[Any, Any, T]) -> T:
             return await scenario
 
     return asyncio.run(bounded())
+
+
+async def probe(endpoint: Endpoint, **options: Any) -> ProbeResult:
+    """Probe an endpoint, as something that a task can be made of."""
+    return await start_probe(endpoint, **options)
 
 
 def at(port: int, address: str = LOOPBACK) -> Endpoint:
@@ -559,14 +564,14 @@ def test_no_file_descriptors() -> None:
     script = """
 import asyncio, os, resource
 from exporter.model import Endpoint
-from exporter.probe import probe
+from exporter.probe import start_probe
 
 async def main():
     free = os.dup(0)
     os.close(free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     endpoint = Endpoint(target="kms", port=1688, address="127.0.0.1")
-    return await probe(endpoint, timeout_seconds=5, rpc_bind=True)
+    return await start_probe(endpoint, timeout_seconds=5, rpc_bind=True)
 
 print(asyncio.run(main()).failure)
 """

@@ -97,6 +97,26 @@ def test_keys_are_apart() -> None:
     run(scenario())
 
 
+def test_tags() -> None:
+    """What was begun under another tag is not reused, be it under way, nor is what was there before it."""
+
+    async def scenario() -> None:
+        works = Works()
+
+        async def get(tag: str) -> int:
+            return await asyncio.shield(works.shared.start(KEY, "owner", works.work, tag=tag))
+
+        assert [await get(tag) for tag in "aabbab"] == [1, 1, 2, 2, 3, 4]
+        works.gate.clear()
+        first, same, other = (works.shared.start(KEY, "owner", works.work, tag=tag) for tag in "ccd")
+        assert first is same
+        assert other is not first
+        works.gate.set()
+        assert (await first, await other) == (5, 6)
+
+    run(scenario())
+
+
 @pytest.mark.parametrize(
     ("owner", "age_seconds", "reused"),
     [

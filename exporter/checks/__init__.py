@@ -12,7 +12,7 @@ import time
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Self
 
-from exporter.checks.means import CheckSettings, Following, Means, Serials, begin_probe
+from exporter.checks.means import CheckSettings, Following, Means, begin_probe
 from exporter.checks.run import Run, gather
 from exporter.checks.servers import Servers, merge_servers
 from exporter.checks.slots import Slots
@@ -36,8 +36,8 @@ from exporter.sharing import SharedResults
 
 __all__ = ["CheckSettings", "Checker"]
 
-
 _ENDPOINTS_KEPT = 50_000
+_SERIAL_SECONDS = 60.0  # a serial is of interest when the answer changes, and else now and then
 
 
 class Checker:
@@ -67,7 +67,11 @@ class Checker:
                 interval_seconds=settings.interval_seconds,
                 lifetime=lambda lookup: lookup.ttl_seconds if reuse else 0.0,
             ),
-            serials=Serials(reuse=reuse),
+            serials=SharedResults(
+                "serial",
+                interval_seconds=2 * _SERIAL_SECONDS,  # of which its owner reuses a result for half
+                lifetime=lambda soa: math.inf if reuse and soa.serial is not None else 0.0,
+            ),
             allows=functools.lru_cache(maxsize=_ENDPOINTS_KEPT)(settings.boundaries.allows),
         )
 

@@ -1,9 +1,9 @@
 """What all checks work with: settings, lookups, room for probes, and results that serve again."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from exporter.boundaries import Boundaries
 from exporter.checks.slots import Slots
@@ -26,7 +26,6 @@ from exporter.sharing import SharedResults
 
 _MOST_FOLLOWED = 20_000
 _MOST_ADDRESSES = 64
-_SERIAL_SECONDS = 60.0  # it is of interest when the answer changes, and else now and then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,78 +66,23 @@ class Followed(NamedTuple):
         return self.memory is memory and self.records is lookup.records and self.glue is lookup.glue
 
 
+Turn = tuple[Mapping[DnsServer, Followed], dict[DnsServer, Followed]]
+"""Where the answers of the last check led, and those of this one do."""
+
+
 class Following:
     """Where the answers of the last check led, by owner and zone; only of what leads to few addresses."""
 
     def __init__(self) -> None:
         self._kept: dict[Hashable, dict[DnsServer, Followed]] = {}
 
-    def turn(self, key: Hashable) -> tuple[Mapping[DnsServer, Followed], dict[DnsServer, Followed]]:
+    def turn(self, key: Hashable) -> Turn:
         """Give what was kept at the last check, and what to keep in for the next one."""
         last = self._kept.pop(key, {})
         if len(self._kept) >= _MOST_FOLLOWED:  # so many are not watched: most of it is of what was once
             self._kept.clear()
         self._kept[key] = now = dict[DnsServer, Followed]()
         return last, now
-
-
-class _Serial(NamedTuple):
-    fingerprint: int
-    asked_at: float
-    work: asyncio.Future[SoaLookup]
-
-
-class Serials:
-    """The serials of zones, asked for again when the answer has changed, and else once a minute.
-
-    With `reuse` off, only a question that is under way is shared.
-    """
-
-    def __init__(self, *, reuse: bool) -> None:
-        self._lifetime_seconds = _SERIAL_SECONDS if reuse else 0.0
-        self._kept: dict[tuple[str, DnsServer], _Serial] = {}
-        self._next_sweep = 0.0
-
-    def begin(
-        self,
-        zone: str,
-        server: DnsServer,
-        fingerprint: int,
-        look_up: Callable[[str, DnsServer], Coroutine[Any, Any, SoaLookup]],
-    ) -> tuple[asyncio.Future[SoaLookup], bool]:
-        """Give what the serial that goes with an answer will be in, and whether it is asked for right now."""
-        now = asyncio.get_running_loop().time()
-        known = self._kept.get((zone, server))
-        if known and known.fingerprint == fingerprint and self._serves(known, now):
-            return known.work, not known.work.done()
-        self._sweep(now)
-        work = asyncio.create_task(look_up(zone, server), name="serial")
-        self._kept[zone, server] = _Serial(fingerprint, now, work)
-        return work, True
-
-    async def close(self) -> None:
-        """Cancel what is still under way."""
-        under_way = [each.work for each in self._kept.values()]
-        self._kept.clear()
-        for work in under_way:
-            work.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
-
-    def _serves(self, known: _Serial, now: float) -> bool:
-        if not known.work.done():
-            return True
-        if now - known.asked_at >= self._lifetime_seconds or known.work.cancelled() or known.work.exception():
-            return False
-        return known.work.result().serial is not None
-
-    def _sweep(self, now: float) -> None:
-        """Forget, once a minute, what is too old."""
-        if now < self._next_sweep:
-            return
-        self._next_sweep = now + _SERIAL_SECONDS
-        for key, each in list(self._kept.items()):
-            if each.work.done() and now - each.asked_at >= _SERIAL_SECONDS:
-                del self._kept[key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +94,7 @@ class Means:
     probe_slots: Slots[Endpoint, ProbeResult]
     probes: SharedResults[Endpoint, ProbeResult]
     addresses: SharedResults[tuple[str, Family, DnsServer], AddressLookup]
-    serials: Serials
+    serials: SharedResults[tuple[str, DnsServer], SoaLookup]
     followed: Following
     allows: Callable[[str, int], bool]
 

@@ -5,17 +5,16 @@ Bounded by a deadline: what is not finished by then is `timeout`. Work that othe
 
 import asyncio
 import dataclasses
-import functools
 import math
-from collections.abc import Coroutine, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Hashable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from exporter.checks.allotment import Allotment
 from exporter.checks.deadline import Deadline, unfinished
-from exporter.checks.means import Followed, Means
+from exporter.checks.means import Followed, Means, Turn
 from exporter.checks.servers import Finder, Servers
-from exporter.checks.targets import merge_glue, merge_target, worst_status
+from exporter.checks.targets import merge_target, worst_status
 from exporter.checks.turns import Turns
 from exporter.discovery import Budget, SoaLookup
 from exporter.model import (
@@ -32,7 +31,6 @@ from exporter.model import (
     ProbeFailure,
     ProbeResult,
     Queries,
-    Record,
     ServerCheck,
     ServerSelector,
     SrvLookup,
@@ -45,11 +43,7 @@ from exporter.probe import not_probed
 
 T = TypeVar("T")
 
-Turn = tuple[Mapping[DnsServer, Followed], dict[DnsServer, Followed]]
-"""Where the answers of the last check led, and those of this one do."""
-
 _ADDRESS_TYPES = {Family.IPV4: "A", Family.IPV6: "AAAA"}
-_FEW, _ANSWERS_KEPT = 16, 5000  # it is always the same few, but a hostile zone has new ones each time
 _SHARE = 4  # one check uses a quarter of what all have, so that one zone full of dead ends delays no other
 
 
@@ -130,7 +124,7 @@ class Run:
                 zone,
                 server,
                 expected=frozenset(memory.expected),
-                known=_hosts(memory.records.get(server.label, ())),
+                known=hosts_of(memory.records.get(server.label, ())),
                 limit=self._settings.records_per_zone,
             ),
             late=lambda: SrvLookup(
@@ -153,8 +147,13 @@ class Run:
         """Ask for the zone's serial where it did not come along; for the same answer, not at every check."""
         if lookup.soa_serial is not None or not lookup.status.usable:
             return None
-        look_up = self._discovery.lookup_soa_serial
-        return self._means.serials.begin(zone, server, lookup.fingerprint, look_up)
+        work = self._means.serials.start(
+            (zone, server), self._owner, self._look_up_serial, tag=lookup.fingerprint
+        )
+        return work, not work.done()
+
+    def _look_up_serial(self, key: tuple[str, DnsServer]) -> Coroutine[Any, Any, SoaLookup]:
+        return self._discovery.lookup_soa_serial(*key)
 
     async def _finish_serial(
         self, zone: str, server: DnsServer, work: asyncio.Future[SoaLookup], *, asked: bool
@@ -179,8 +178,8 @@ class Run:
             kept[server] = known
             self.start_probes(known.endpoints)
             return known.targets
-        published = _hosts(memory.records.get(server.label, ()))
-        hosts = _hosts(lookup.records) | published | {*memory.expected, *memory.vanished}
+        published = hosts_of(memory.records.get(server.label, ()))
+        hosts = hosts_of(lookup.records) | published | {*memory.expected, *memory.vanished}
         targets = await self._resolve_all(hosts, server, lookup, memory)
         endpoints = endpoints_of(hosts, targets)
         self.start_probes(endpoints)
@@ -216,16 +215,10 @@ class Run:
 
     def _read_glue(self, target: str, glue: Glue, known: tuple[str, ...]) -> TargetLookup | None:
         """Find the addresses of a target in what came along with an answer, if all families did."""
-        lookups = [glue.get((target, family)) for family in self._families]
-        if not all(lookups):
+        lookups = {family: glue[target, family] for family in self._families if (target, family) in glue}
+        if len(lookups) < len(self._families):
             return None
-        return merge_glue(
-            target,
-            tuple(lookup.addresses for lookup in lookups if lookup),
-            families=self._families,
-            known=known,
-            limit=self._settings.addresses_per_target,
-        )
+        return merge_target(target, lookups, known=known, limit=self._settings.addresses_per_target)
 
     async def resolve(
         self,
@@ -322,15 +315,6 @@ class Run:
             *(not_probed(endpoint, ProbeFailure.TIMEOUT) for endpoint in self._probes.waiting),
             *(_ignore(endpoint, IgnoredReason.PROBES_PER_CHECK) for endpoint in self._allotment.left),
         )
-
-
-def _hosts(records: tuple[Record, ...]) -> frozenset[Host]:
-    return _few_hosts(records) if len(records) <= _FEW else hosts_of(records)
-
-
-@functools.lru_cache(maxsize=_ANSWERS_KEPT)
-def _few_hosts(records: tuple[Record, ...]) -> frozenset[Host]:
-    return hosts_of(records)
 
 
 async def gather(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -3,12 +3,9 @@
 Pure functions, no sockets, no clock.
 """
 
-import functools
 from collections.abc import Iterable, Mapping
 
 from exporter.model import UNFINISHED, AddressLookup, Family, LookupStatus, TargetLookup, family_of
-
-_FEW, _TARGETS_KEPT = 16, 20_000
 
 
 def merge_target(
@@ -40,36 +37,6 @@ def merge_target(
         asked=all(query.outcome != UNFINISHED for query in queries),
         queries=queries,
     )
-
-
-def merge_glue(
-    target: str,
-    addresses: tuple[tuple[str, ...], ...],
-    *,
-    families: tuple[Family, ...],
-    known: tuple[str, ...],
-    limit: int,
-) -> TargetLookup:
-    """Do what `merge_target` does, with addresses that came along for each of the families.
-
-    It is the same in nearly every check, and so is what comes out: the same object, if it is not too many.
-    """
-    few = sum(map(len, addresses)) <= _FEW and len(known) <= _FEW
-    merge = _merge_few if few else _merge_few.__wrapped__
-    return merge(target, addresses, families, known, limit)
-
-
-@functools.lru_cache(maxsize=_TARGETS_KEPT)
-def _merge_few(
-    target: str,
-    addresses: tuple[tuple[str, ...], ...],
-    families: tuple[Family, ...],
-    known: tuple[str, ...],
-    limit: int,
-) -> TargetLookup:
-    found = zip(families, addresses, strict=True)
-    lookups = {family: AddressLookup(status=LookupStatus.OK, addresses=each) for family, each in found}
-    return merge_target(target, lookups, known=known, limit=limit)
 
 
 def worst_status(statuses: Iterable[LookupStatus]) -> LookupStatus:

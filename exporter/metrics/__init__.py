@@ -1,7 +1,7 @@
 """From a snapshot to metric families: the only place that knows a metric's name.
 
-Pure but for the collector classes that hand the families to prometheus_client. Names, labels and meaning are
-a public interface; they follow https://prometheus.io/docs/practices/naming/ and
+Pure but for the collector that hands families to prometheus_client, and for what is kept of the last page.
+Names, labels and meaning are a public interface; they follow https://prometheus.io/docs/practices/naming/ and
 https://prometheus.io/docs/instrumenting/writing_exporters/. Values are those of the last check, not of the
 moment of the scrape: the exporter looks on its own timer.
 
@@ -43,7 +43,6 @@ __all__ = [
     "Encode",
     "Exposition",
     "ProbeCollector",
-    "SnapshotCollector",
     "compress",
     "families",
     "join",
@@ -61,18 +60,6 @@ class ProbeCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Give the families of the check."""
         return probe_families(self._snapshot, configured=self._configured)
-
-
-class SnapshotCollector(Collector):
-    """Hands one snapshot to prometheus_client; usable in any thread."""
-
-    def __init__(self, snapshot: Snapshot, build: BuildInfo) -> None:
-        self._snapshot = snapshot
-        self._build = build
-
-    def collect(self) -> Iterable[Metric]:
-        """Give the families of the snapshot."""
-        return families(self._snapshot, self._build)
 
 
 class Exposition:
@@ -101,12 +88,13 @@ class Exposition:
             if last > self._written - _KEPT_FOR
         }
         self._diagnosis = diagnose(snapshot, self._diagnosis)
-        return writer.write(_families(snapshot, self._build, self._diagnosis))
+        return writer.write(families(snapshot, self._build, self._diagnosis))
 
 
-def families(snapshot: Snapshot, build: BuildInfo) -> Iterator[Metric]:
-    """Turn a snapshot into metric families, in the order in which a reader would want them."""
-    return map(to_metric, _families(snapshot, build, diagnose(snapshot)))
+def families(snapshot: Snapshot, build: BuildInfo, diagnosis: Diagnosis) -> Iterator[Family]:
+    """Turn a snapshot and its diagnosis into families, in the order in which a reader would want them."""
+    yield from _findings(snapshot, diagnosis)
+    yield from own_families(snapshot, build)
 
 
 def probe_families(snapshot: Snapshot, *, configured: bool) -> Iterator[Metric]:
@@ -120,11 +108,6 @@ def probe_families(snapshot: Snapshot, *, configured: bool) -> Iterator[Metric]:
             metric = to_metric(family)
             if metric.samples:
                 yield metric
-
-
-def _families(snapshot: Snapshot, build: BuildInfo, diagnosis: Diagnosis) -> Iterator[Family]:
-    yield from _findings(snapshot, diagnosis)
-    yield from own_families(snapshot, build)
 
 
 def _findings(snapshot: Snapshot, diagnosis: Diagnosis) -> Iterator[Family]:

@@ -7,7 +7,7 @@ next: a column of values, one that hardly ever changes, blocks that follow from 
 
 import enum
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from exporter.state import Histogram
@@ -108,13 +108,13 @@ def gauges(
     values: Sequence[float | None],
 ) -> Family:
     """Make a family of gauges of a column."""
-    content = Column(rows=rows, values=values)
-    return Family(name=name, help=help_text, type="gauge", labels=tuple(labels), content=content)
+    column = Column(rows=rows, values=values)
+    return Family(name=name, help=help_text, type="gauge", labels=tuple(labels), content=column)
 
 
 def counter(name: str, help_text: str, labels: Sequence[str], samples: Iterable[Sample]) -> Family:
     """Make a family of counters."""
-    return counters(name, help_text, labels, *_transposed(samples))
+    return replace(gauge(name, help_text, labels, samples), type="counter")
 
 
 def counters(
@@ -125,8 +125,7 @@ def counters(
     values: Sequence[float | None],
 ) -> Family:
     """Make a family of counters of a column."""
-    content = Column(rows=rows, values=values)
-    return Family(name=name, help=help_text, type="counter", labels=tuple(labels), content=content)
+    return replace(gauges(name, help_text, labels, rows, values), type="counter")
 
 
 def info(name: str, help_text: str, labels: Sequence[str], rows: Iterable[LabelValues]) -> Family:
