@@ -6,6 +6,7 @@ to another task or thread without a copy. The vocabulary is that of RFC 2782: ht
 """
 
 import enum
+import functools
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -166,8 +167,7 @@ UNFINISHED = "unfinished"
 """The outcome of a query that the deadline of a check cut off, be it before it was sent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(NamedTuple):
     """One DNS message that was sent, and what came of it.
 
     `asked_at` is Unix time, `duration_seconds` None for what was not finished. `outcome` is the response code
@@ -188,7 +188,7 @@ class Query:
 
 
 Queries = tuple[Query, ...]
-"""The queries that led to a result, in order; they are no part of what it says, so they compare equal."""
+"""The queries that led to a result, in order; they are no part of what it says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,8 +213,7 @@ def _nothing() -> Mapping[Any, Any]:
     return MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SrvLookup:
+class SrvLookup(NamedTuple):
     """What one DNS server answered when asked for the SRV records of a zone.
 
     `record_count` counts the answer as it came, `records` holds those that are well formed and
@@ -231,10 +230,10 @@ class SrvLookup:
     ttl_seconds: int | None = None
     authoritative: bool | None = None
     soa_serial: int | None = None
-    fingerprint: int = field(default_factory=fingerprint)
-    glue: Glue = field(default_factory=_nothing)
-    ignored: Mapping[IgnoredReason, int] = field(default_factory=_nothing)
-    queries: Queries = field(default=(), compare=False)
+    fingerprint: int = hash(frozenset())
+    glue: Glue = _nothing()
+    ignored: Mapping[IgnoredReason, int] = _nothing()
+    queries: Queries = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,8 +255,7 @@ class TargetLookup:
     queries: Queries = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeResult:
+class ProbeResult(NamedTuple):
     """One probe of one endpoint.
 
     `connect_seconds` is the round trip of the TCP handshake, None when it failed; `rpc_bind_seconds` the time
@@ -385,6 +383,7 @@ def endpoints_of(hosts: Iterable[Host], targets: Iterable[TargetLookup]) -> froz
     )
 
 
+@functools.lru_cache(maxsize=10_000)
 def host_port(host: str, port: int) -> str:
     """Join a host name or address and a port, an IPv6 address in brackets (RFC 3986, 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

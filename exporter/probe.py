@@ -10,26 +10,31 @@ because a clock in user space also measures the event loop.
 """
 
 import asyncio
-import contextlib
+import errno
+import os
 import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from exporter import rpc
 from exporter.failures import classify_bind, classify_probe
 from exporter.model import Endpoint, ProbeFailure, ProbeResult
-from exporter.sockets import open_socket, readiness, socket_address
+from exporter.sockets import (
+    ask_for_timestamps,
+    open_socket,
+    readiness,
+    receive_stamped,
+    seconds_until,
+    socket_address,
+)
 
 _TCP_INFO = struct.Struct("=B67xI28xI")  # tcpi_state, tcpi_rtt at byte 68, tcpi_total_retrans at byte 100
 _CONNECTED = frozenset({1, 8})  # TCP_ESTABLISHED, and TCP_CLOSE_WAIT where the peer has hung up since
 _SYN_SENT = 2
+_UNDER_WAY = frozenset({0, errno.EINPROGRESS, errno.EALREADY, errno.EAGAIN})
 _MICROSECONDS_PER_SECOND = 1e6
-_SO_TIMESTAMPNS = 35  # of Linux (socket(7)): the kernel says when what is received had arrived
-_TIMESPEC = struct.Struct("@ll")
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
-_NANOSECONDS_PER_SECOND = 1e9
 
 
 def start_probe(
@@ -129,15 +134,13 @@ class _Probing(asyncio.Future[ProbeResult]):
         )
         address = socket_address(endpoint.address, endpoint.port)
         if self._rpc_bind:
-            _ask_for_timestamps(sock)
+            ask_for_timestamps(sock)
         self._connect_start = time.perf_counter()
-        try:
-            sock.connect(address)
-        except BlockingIOError:
-            pass
-        except OSError as error:
+        number = sock.connect_ex(address)
+        if number not in _UNDER_WAY:
             _, rtt_seconds, syn_retransmits = _read_tcp_info(sock)
-            self._end_handshake(classify_probe(error), rtt_seconds, syn_retransmits)
+            failure = classify_probe(OSError(number, os.strerror(number)))
+            self._end_handshake(failure, rtt_seconds, syn_retransmits)
             return
         self._readiness.watch(
             sock, select.EPOLLIN | select.EPOLLOUT, self._on_event, timeout_seconds=self._timeout_seconds
@@ -201,7 +204,7 @@ class _Probing(asyncio.Future[ProbeResult]):
         sock = self._sock
         while sock and (missing := rpc.bytes_missing(self._received)):
             try:
-                part, ancillary, _, _ = sock.recvmsg(missing, _ANCILLARY_BYTES)
+                part, arrived = receive_stamped(sock, missing)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -211,17 +214,16 @@ class _Probing(asyncio.Future[ProbeResult]):
                 self._finish(ProbeFailure.RPC_CLOSED)
                 return
             self._received += part
-            self._arrived = _read_timestamp(ancillary)
+            self._arrived = arrived
         self._end_bind()
 
     def _end_bind(self) -> None:
         elapsed_seconds = time.perf_counter() - self._bind_start
         if failure := rpc.judge(self._received):
             self._finish(failure)
-        elif self._arrived and 0 < (stamped_seconds := self._arrived - self._bind_sent) < elapsed_seconds:
-            self._finish(None, rpc_bind_seconds=stamped_seconds)
-        else:  # the kernel tells no times, or the clock was set meanwhile
-            self._finish(None, rpc_bind_seconds=elapsed_seconds)
+            return
+        bind_seconds = seconds_until(self._arrived, since=self._bind_sent, at_most=elapsed_seconds)
+        self._finish(None, rpc_bind_seconds=bind_seconds)
 
     def _finish(self, failure: ProbeFailure | None, *, rpc_bind_seconds: float | None = None) -> None:
         self._end(
@@ -268,20 +270,6 @@ def not_probed(endpoint: Endpoint, failure: ProbeFailure) -> ProbeResult:
     return ProbeResult(
         endpoint=endpoint, finished_at=time.time(), finished_monotonic=time.monotonic(), failure=failure
     )
-
-
-def _ask_for_timestamps(sock: socket.socket) -> None:
-    """Let the kernel note when something arrives; where nobody else asked for that, it takes it a moment."""
-    with contextlib.suppress(OSError):  # a kernel that tells no times
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-
-
-def _read_timestamp(ancillary: Iterable[tuple[int, int, bytes]]) -> float | None:
-    for level, kind, data in ancillary:
-        if (level, kind, len(data)) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS, _TIMESPEC.size):
-            seconds, nanoseconds = _TIMESPEC.unpack(data)
-            return float(seconds + nanoseconds / _NANOSECONDS_PER_SECOND)
-    return None
 
 
 def _read_tcp_info(sock: socket.socket) -> tuple[int, float, int]:

@@ -5,12 +5,12 @@ Knows no names and no protocol above the transport; every failure is an OSError,
 
 import asyncio
 import collections
+import contextlib
 import select
 import socket
+import struct
 import weakref
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from exporter.model import Family, family_of
 
@@ -21,6 +21,10 @@ SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 """An address as connect takes it: for IPv6 with flow label and scope where it has a scope."""
 
 _FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+_SO_TIMESTAMPNS = 35  # of Linux (socket(7)): the kernel says when what is received had arrived
+_TIMESPEC = struct.Struct("@ll")
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
+_NANOSECONDS_PER_SECOND = 1e9
 _BIND_ADDRESS_NO_PORT = (socket.IPPROTO_IP, 24)
 """IP_BIND_ADDRESS_NO_PORT of Linux (ip(7)): connect chooses the port, so one serves many destinations."""
 
@@ -173,65 +177,39 @@ def _report(error: Exception) -> None:
     asyncio.get_running_loop().call_exception_handler(context)
 
 
-_of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Readiness] = weakref.WeakKeyDictionary()
+_latest: tuple[weakref.ref[asyncio.AbstractEventLoop], Readiness] | None = None
 
 
 def readiness() -> Readiness:
-    """Give the one of the running event loop."""
+    """Give the one of the running event loop, of which there is one at a time."""
+    global _latest  # noqa: PLW0603 (a cache of one)
     loop = asyncio.get_running_loop()
-    found = _of_loop.get(loop)
-    if found is None:
-        found = _of_loop[loop] = Readiness()
-    return found
+    if _latest is None or _latest[0]() is not loop:
+        _latest = weakref.ref(loop), Readiness()
+    return _latest[1]
 
 
-class Arrivals:
-    """What arrives at a socket, as something to wait for; as a context, for as long as it lasts."""
+def ask_for_timestamps(sock: socket.socket) -> None:
+    """Let the kernel note when something arrives; where nobody else asked for that, it takes it a moment."""
+    with contextlib.suppress(OSError):  # a kernel that tells no times
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self._readiness = readiness()
-        self._told: asyncio.Future[None] | None = None
-        self._more = False
-        self._expired = False
 
-    def __enter__(self) -> Self:
-        self._readiness.watch(self.sock, select.EPOLLIN, self._note)
-        return self
+def receive_stamped(sock: socket.socket, size: int) -> tuple[bytes, float | None]:
+    """Receive at most `size` bytes, and when they had arrived (Unix time); None where nobody says.
 
-    def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self._readiness.forget(self.sock)
+    Raises:
+        OSError: As recvmsg(2) fails.
+    """
+    received, ancillary, _, _ = sock.recvmsg(size, _ANCILLARY_BYTES)
+    for level, kind, data in ancillary:
+        if (level, kind, len(data)) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS, _TIMESPEC.size):
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            return received, float(seconds + nanoseconds / _NANOSECONDS_PER_SECOND)
+    return received, None
 
-    def expect(self, timeout_seconds: float) -> None:
-        """Wait for so long from now on, and no longer."""
-        self._expired = False
-        self._readiness.prolong(self.sock, timeout_seconds)
 
-    async def receive(self, size: int) -> bytes:
-        """Receive a datagram, or what there is of a stream.
-
-        Raises:
-            TimeoutError: The time that was set is over.
-            OSError: As recv(2) fails.
-        """
-        while True:
-            if self._expired:
-                raise TimeoutError
-            if self._more:
-                try:
-                    return self.sock.recv(size)
-                except BlockingIOError:
-                    self._more = False
-            else:
-                self._told = asyncio.get_running_loop().create_future()
-                await self._told
-
-    def _note(self, events: int) -> None:
-        if events:
-            self._more = True
-        else:
-            self._expired = True
-        if self._told and not self._told.done():
-            self._told.set_result(None)
+def seconds_until(arrived: float | None, *, since: float, at_most: float) -> float:
+    """Give the time from `since` to `arrived`, or `at_most` where that is unknown or the clock was set."""
+    stamped_seconds = arrived - since if arrived else 0.0
+    return stamped_seconds if 0 < stamped_seconds < at_most else at_most

@@ -69,7 +69,7 @@ def cut(*outcomes: str | None) -> HostSight:
     """Show a host of which one more address was one too many to probe."""
     sight = seen(*outcomes, "not_allowed")
     *others, last = sight.probes
-    return replace(sight, probes=(*others, replace(last, ignored=IgnoredReason.PROBES_PER_CHECK)))
+    return replace(sight, probes=(*others, last._replace(ignored=IgnoredReason.PROBES_PER_CHECK)))
 
 
 def aa(*records: Record, **fields: Any) -> SrvLookup:

@@ -12,7 +12,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from exporter.discovery import Discovery, ResolvConf
+from exporter.discovery import Discovery, Question, ResolvConf
 from exporter.discovery.exchange import Exchange, Reply
 from exporter.discovery.transport import Transport
 from exporter.model import (
@@ -113,6 +113,7 @@ def test_lookup_srv() -> None:
             )
         },
         ignored={IgnoredReason.MALFORMED: 0, IgnoredReason.RECORDS_PER_ZONE: 0},
+        queries=lookup.queries,
     )
     assert lookup.duration_seconds > 0
 
@@ -293,7 +294,14 @@ class Resolvers(Transport):
         self.scripts = scripts
         self.asked: list[tuple[str, str]] = []
 
-    async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Exchange:
+    async def ask(
+        self,
+        server: DnsServer,
+        name: str,
+        rdtype: dns.rdatatype.RdataType,
+        *,
+        begun: Question | None = None,
+    ) -> Exchange:
         """Answer as the script says."""
         question = f"{rdtype.name} {name}"
         self.asked.append((server.label, question))

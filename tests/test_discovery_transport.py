@@ -29,6 +29,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from exporter.discovery import datagrams
 from exporter.discovery import transport as transport_module
 from exporter.discovery.answers import (
     read_addresses,
@@ -241,15 +242,15 @@ def test_flood_of_strays(monkeypatch: pytest.MonkeyPatch) -> None:
     """While strays come faster than they can be read, the event loop does other work after each of them."""
     turns = 0
     turns_at_each_stray: list[int] = []
-    real = socket.socket.recv
+    real = socket.socket.recvmsg
 
-    def always_another(self: socket.socket, size_bytes: int) -> bytes:
-        if self.type != socket.SOCK_DGRAM:
-            return real(self, size_bytes)
+    def always_another(self: socket.socket, size_bytes: int, ancillary_bytes: int, flags: int = 0) -> Any:
+        if self.type != socket.SOCK_DGRAM or flags & socket.MSG_ERRQUEUE:
+            return real(self, size_bytes, ancillary_bytes, flags)
         if len(turns_at_each_stray) == 1000:  # so that a lookup that cannot be stopped ends all the same
             raise BlockingIOError
         turns_at_each_stray.append(turns)
-        return b"stray"
+        return b"stray", [], 0, None
 
     async def other_work() -> None:
         nonlocal turns
@@ -264,7 +265,7 @@ def test_flood_of_strays(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.gather(other, return_exceptions=True)
         return reply
 
-    monkeypatch.setattr(socket.socket, "recv", always_another)
+    monkeypatch.setattr(socket.socket, "recvmsg", always_another)
     with FakeDns(lambda query: [stray(query)]) as fake:
         assert run(asking(fake.server)) is LookupStatus.TIMEOUT
     assert len(turns_at_each_stray) > 1
@@ -478,7 +479,7 @@ def partial(message: dns.message.Message) -> None:
 def test_errors_do_not_keep_a_socket_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """An ICMP error of one try is taken off the socket, or the wait of the next would spin."""
     ready: list[list[tuple[int, int]]] = []
-    drained = transport_module._drain_errors  # to look at the socket right after
+    drained = datagrams.drain_errors  # to look at the socket right after
 
     def drain(sock: socket.socket) -> None:
         drained(sock)
@@ -486,7 +487,7 @@ def test_errors_do_not_keep_a_socket_ready(monkeypatch: pytest.MonkeyPatch) -> N
         poll.register(sock, 0)  # errors are reported whatever is asked for
         ready.append(poll.poll(0))
 
-    monkeypatch.setattr(transport_module, "_drain_errors", drain)
+    monkeypatch.setattr(datagrams, "drain_errors", drain)
     with socket.socket(type=socket.SOCK_DGRAM) as reserved:
         reserved.bind((LOOPBACK, 0))
         port = reserved.getsockname()[1]
@@ -715,7 +716,7 @@ def test_nothing_listens() -> None:
         ("send", errno.ENETUNREACH, LookupStatus.UNREACHABLE),
         ("send", errno.EPERM, LookupStatus.LOCAL_ERROR),
         ("send", errno.ENOBUFS, LookupStatus.LOCAL_ERROR),
-        ("recv", errno.EHOSTUNREACH, LookupStatus.UNREACHABLE),
+        ("recvmsg", errno.EHOSTUNREACH, LookupStatus.UNREACHABLE),
     ],
     ids=lambda value: errno.errorcode.get(value, value),
 )
@@ -734,7 +735,7 @@ def test_network_error_among_silence(monkeypatch: pytest.MonkeyPatch) -> None:
         assert reply is LookupStatus.UNREACHABLE
 
 
-@pytest.mark.parametrize("method", ["send", "recv"])
+@pytest.mark.parametrize("method", ["send", "recvmsg"])
 def test_network_error_of_one_try(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     """An error of one try does not end the lookup: a server that starts meanwhile answers the next."""
     break_datagrams(monkeypatch, method, [errno.ECONNREFUSED])
@@ -748,7 +749,8 @@ def break_datagrams(monkeypatch: pytest.MonkeyPatch, method: str, codes: Iterabl
     errors = iter(codes)
 
     def broken(self: socket.socket, *arguments: Any) -> Any:
-        if self.type == socket.SOCK_DGRAM and (code := next(errors, None)):
+        drains = socket.MSG_ERRQUEUE in arguments
+        if self.type == socket.SOCK_DGRAM and not drains and (code := next(errors, None)):
             raise OSError(code, os.strerror(code))
         return real(self, *arguments)
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from exporter.sockets import Arrivals, open_socket, readiness, socket_address
+from exporter.sockets import open_socket, readiness, socket_address
 
 
 @pytest.mark.parametrize(
@@ -239,23 +239,5 @@ def test_no_descriptor_to_wait_with(monkeypatch: pytest.MonkeyPatch) -> None:
             await until(lambda: bool(told))
             readiness().forget(ours)
         assert descriptors() == before
-
-    asyncio.run(scenario())
-
-
-def test_arrivals() -> None:
-    """What arrives is received once, in order, be it there before anybody waits or not."""
-
-    async def scenario() -> None:
-        ours, theirs = pair()
-        with ours, theirs, Arrivals(ours) as arrivals:
-            theirs.send(b"1")
-            assert await arrivals.receive(10) == b"1"
-            waiting = asyncio.create_task(arrivals.receive(10), name="waiting")
-            await asyncio.sleep(0)
-            theirs.send(b"2")
-            assert await waiting == b"2"
-            theirs.close()
-            assert await arrivals.receive(10) == b""
 
     asyncio.run(scenario())

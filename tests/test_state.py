@@ -1002,7 +1002,7 @@ def cut(at: float) -> ProbeResult:
 
 def late(at: float) -> ProbeResult:
     """Build the result of the usual endpoint, to which a check did not come in time."""
-    return replace(probed(endpoint(), ProbeFailure.TIMEOUT, at=at), started_at=None)
+    return probed(endpoint(), ProbeFailure.TIMEOUT, at=at)._replace(started_at=None)
 
 
 def test_endpoint_that_one_check_left_out(state: State) -> None:

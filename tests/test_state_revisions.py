@@ -223,7 +223,7 @@ def test_endpoint_that_is_left_out_for_another_reason(state: State) -> None:
     state.apply_zone(zone_check(server, probes=[left_out, other]))
     before = diagnose(state.snapshot())
     assert verdicts(before)[ZONE, SERVER] is Verdict.PORT_FILTERED
-    too_many = replace(left_out, ignored=IgnoredReason.PROBES_PER_CHECK, finished_monotonic=1000.0)
+    too_many = left_out._replace(ignored=IgnoredReason.PROBES_PER_CHECK, finished_monotonic=1000.0)
     state.apply_zone(zone_check(server, probes=[too_many]))
     assert verdicts(diagnose(state.snapshot(), before))[ZONE, SERVER] is Verdict.UNKNOWN
 
@@ -386,7 +386,7 @@ def probes_of(draw: st.DrawFn, lookups: Iterable[TargetLookup], number: int) -> 
         ignored = draw(st.sampled_from(REASONS)) if failure is ProbeFailure.NOT_ALLOWED else None
         late = failure is ProbeFailure.TIMEOUT and draw(st.booleans())
         result = probed(one, failure, at=float(number), ignored=ignored)
-        results.append(replace(result, started_at=None) if late else result)
+        results.append(result._replace(started_at=None) if late else result)
     return results
 
 
@@ -418,7 +418,9 @@ def assert_nothing_stale(world: World, data: st.DataObject) -> None:
     world.diagnoses.append(diagnose(snapshot, before))
     for each in (anew, world.diagnoses[-1]):
         assert said(diagnose(snapshot, each)) == said(anew)
-    for zone, up in snapshot.hosts_up_by_zone():
+    hosts_up_in = snapshot.hosts_up_in()
+    for zone in snapshot.zones:
+        up = hosts_up_in(zone)
         assert up <= (zone.published or frozenset())
         assert world.up.setdefault((zone.zone, zone.revision), up) == up
 

@@ -9,16 +9,19 @@ import copy
 import functools
 import math
 import time
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Self
 
+from exporter.checks.deadline import Deadline
 from exporter.checks.means import CheckSettings, Following, Means, begin_probe
+from exporter.checks.repetition import Repetition, Routines, find_routine
 from exporter.checks.run import Run, gather
 from exporter.checks.servers import Servers, merge_servers
 from exporter.checks.slots import Slots
-from exporter.discovery import Discovery, Transport
+from exporter.discovery import Discovery, Question, Transport
 from exporter.model import (
     ClientCheck,
+    DnsServer,
     Host,
     HostCheck,
     Memory,
@@ -52,6 +55,7 @@ class Checker:
     ) -> None:
         self.settings = settings
         self._within_seconds = settings.interval_seconds
+        self._routines = Routines()
         self._means = Means(
             settings=settings,
             discovery=discovery or Discovery(_transport(settings)),
@@ -81,13 +85,36 @@ class Checker:
         hurried._within_seconds = seconds  # noqa: SLF001 (of the same class)
         return hurried
 
-    async def check_zone(self, zone: str, selectors: Iterable[ServerSelector], memory: Memory) -> ZoneCheck:
+    async def check_zone(self, zone: str, selectors: Sequence[ServerSelector], memory: Memory) -> ZoneCheck:
         """Look at a zone once: at each of its DNS servers, and at every endpoint that one leads to."""
-        with self._run(("zone", zone), memory) as run:
+        owner, deadline = ("zone", zone), Deadline(self._within_seconds)
+        routine = self._routines.take(owner, selectors, memory)
+        if routine is None:
+            return await self._check_zone(zone, selectors, memory, deadline)
+        with Repetition(self._means, routine, owner=owner, zone=zone, deadline=deadline) as repetition:
+            check = await repetition.make()
+            if check is None:
+                return await self._check_zone(zone, selectors, memory, deadline, repetition.questions)
+        self._routines.keep(owner, routine)
+        return check
+
+    async def _check_zone(
+        self,
+        zone: str,
+        selectors: Sequence[ServerSelector],
+        memory: Memory,
+        deadline: Deadline,
+        begun: Mapping[DnsServer, Question] | None = None,
+    ) -> ZoneCheck:
+        owner = "zone", zone
+        with Run(self._means, owner=owner, deadline=deadline, memories=[memory], begun=begun) as run:
             run.recall()
             servers = await run.find_servers(zone, selectors, memory.groups)
             seen = await run.check_servers(zone, servers, memory)
-            return _zone_check(run, zone, servers, seen, await run.finish_probes())
+            check = _zone_check(run, zone, servers, seen, await run.finish_probes())
+        followed = self._means.followed.last((owner, zone))
+        self._routines.keep(owner, find_routine(selectors, memory, check, followed, at_once=run.share))
+        return check
 
     async def check_search(
         self, search: Search, selectors: Iterable[ServerSelector], memories: Mapping[str, Memory]
@@ -154,7 +181,7 @@ class Checker:
         await self._means.serials.close()
 
     def _run(self, owner: Hashable, *memories: Memory) -> Run:
-        return Run(self._means, owner=owner, within_seconds=self._within_seconds, memories=memories)
+        return Run(self._means, owner=owner, deadline=Deadline(self._within_seconds), memories=memories)
 
     def _candidates(self, target: str) -> tuple[str, ...]:
         """Complete a short name as the resolver of this machine does; others stand for themselves."""

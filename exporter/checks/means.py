@@ -84,6 +84,10 @@ class Following:
         self._kept[key] = now = dict[DnsServer, Followed]()
         return last, now
 
+    def last(self, key: Hashable) -> Mapping[DnsServer, Followed]:
+        """Give what was kept at the last check, and go on keeping it."""
+        return self._kept.get(key, {})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:

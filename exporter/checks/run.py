@@ -6,17 +6,18 @@ Bounded by a deadline: what is not finished by then is `timeout`. Work that othe
 import asyncio
 import dataclasses
 import math
-from collections.abc import Coroutine, Hashable, Iterable, Sequence
+from collections.abc import Coroutine, Hashable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from exporter.checks.allotment import Allotment
 from exporter.checks.deadline import Deadline, unfinished
 from exporter.checks.means import Followed, Means, Turn
+from exporter.checks.serials import Serials
 from exporter.checks.servers import Finder, Servers
 from exporter.checks.targets import merge_target, worst_status
 from exporter.checks.turns import Turns
-from exporter.discovery import Budget, SoaLookup
+from exporter.discovery import Budget, Question
 from exporter.model import (
     AddressLookup,
     DnsServer,
@@ -50,17 +51,25 @@ _SHARE = 4  # one check uses a quarter of what all have, so that one zone full o
 class Run:
     """The steps of one check, under its deadline and in its owner's name.
 
-    `memories` say what was seen before and what should be, for what is probed first where not all may be.
+    `memories` say what was seen before and what should be, for what is probed first where not all may be. A
+    check of a zone may have `begun` with questions.
     As a context it ends with the check: no probe begins after it.
     """
 
     def __init__(
-        self, means: Means, *, owner: Hashable, within_seconds: float, memories: Iterable[Memory]
+        self,
+        means: Means,
+        *,
+        owner: Hashable,
+        deadline: Deadline,
+        memories: Iterable[Memory],
+        begun: Mapping[DnsServer, Question] | None = None,
     ) -> None:
         self._means = means
         self._settings = means.settings
         self._families = means.settings.address_families
-        self._deadline = Deadline(within_seconds)
+        self._deadline = deadline
+        self._begun = begun or {}
         self._discovery = means.discovery.within(Budget())
         self._finder = Finder(
             self._discovery,
@@ -77,9 +86,9 @@ class Run:
             expected={host for memory in self._memories for host in memory.expected},
             known=[endpoint for memory in self._memories for endpoint in memory.endpoints],
         )
-        share = math.ceil(means.settings.max_concurrency / _SHARE)
-        self._probes = Turns(share, self._start_probe)
-        self._lookup_share = asyncio.Semaphore(share)
+        self.share = math.ceil(means.settings.max_concurrency / _SHARE)
+        self._probes = Turns(self.share, self._start_probe)
+        self._lookup_share = asyncio.Semaphore(self.share)
 
     def __enter__(self) -> Self:
         return self
@@ -88,6 +97,7 @@ class Run:
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._probes.stop()
+        del self._probes  # each knows the other: the collector of garbage would have to find them
 
     @property
     def elapsed_seconds(self) -> float:
@@ -126,6 +136,7 @@ class Run:
                 expected=frozenset(memory.expected),
                 known=hosts_of(memory.records.get(server.label, ())),
                 limit=self._settings.records_per_zone,
+                begun=self._begun.get(server),
             ),
             late=lambda: SrvLookup(
                 status=LookupStatus.TIMEOUT,
@@ -133,36 +144,11 @@ class Run:
                 queries=unfinished(server.label, SRV_PREFIX + zone, "SRV"),
             ),
         )
-        serial = self._begin_serial(zone, server, lookup)
+        serials = Serials(self._means, self._deadline, owner=self._owner, zone=zone)
+        serial = serials.begin(server, lookup, lambda: self._discovery)
         targets = await self._follow(server, lookup, memory, followed)
-        if serial:
-            work, asked = serial
-            soa = await self._finish_serial(zone, server, work, asked=asked)
-            lookup = dataclasses.replace(lookup, soa_serial=soa.serial, queries=lookup.queries + soa.queries)
+        lookup = await serials.finish(server, lookup, serial)
         return ServerCheck(dns_server=server.label, lookup=lookup, targets=targets)
-
-    def _begin_serial(
-        self, zone: str, server: DnsServer, lookup: SrvLookup
-    ) -> tuple[asyncio.Future[SoaLookup], bool] | None:
-        """Ask for the zone's serial where it did not come along; for the same answer, not at every check."""
-        if lookup.soa_serial is not None or not lookup.status.usable:
-            return None
-        work = self._means.serials.start(
-            (zone, server), self._owner, self._look_up_serial, tag=lookup.fingerprint
-        )
-        return work, not work.done()
-
-    def _look_up_serial(self, key: tuple[str, DnsServer]) -> Coroutine[Any, Any, SoaLookup]:
-        return self._discovery.lookup_soa_serial(*key)
-
-    async def _finish_serial(
-        self, zone: str, server: DnsServer, work: asyncio.Future[SoaLookup], *, asked: bool
-    ) -> SoaLookup:
-        if not asked:  # the query for it is no part of this check
-            return SoaLookup(work.result().serial)
-        return await self._deadline.keep(
-            asyncio.shield(work), late=lambda: SoaLookup(None, unfinished(server.label, zone, "SOA"))
-        )
 
     async def _follow(
         self, server: DnsServer, lookup: SrvLookup, memory: Memory, followed: Turn
@@ -331,4 +317,4 @@ def _refuse(endpoint: Endpoint) -> asyncio.Future[ProbeResult]:
 
 
 def _ignore(endpoint: Endpoint, reason: IgnoredReason) -> ProbeResult:
-    return dataclasses.replace(not_probed(endpoint, ProbeFailure.NOT_ALLOWED), ignored=reason)
+    return not_probed(endpoint, ProbeFailure.NOT_ALLOWED)._replace(ignored=reason)

@@ -76,6 +76,38 @@ class Turns(Generic[K, V]):
         self._begin()
 
 
+async def all_done(works: Iterable[asyncio.Future[V]], within_seconds: float) -> bool:
+    """Wait until all of this is done, but no longer than that; tell whether it is.
+
+    What asyncio.wait does, at a third of the price: where several are under way, most end together.
+    """
+    loop = asyncio.get_running_loop()
+    late = False
+    woken: asyncio.Future[None] = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    def expire() -> None:
+        nonlocal late
+        late = True
+        wake()
+
+    timer: asyncio.TimerHandle | None = None
+    try:
+        for work in works:
+            while not work.done() and not late:
+                timer = timer or loop.call_later(within_seconds, expire)
+                woken = loop.create_future()
+                work.add_done_callback(wake)
+                await woken
+    finally:
+        if timer:
+            timer.cancel()
+    return not late
+
+
 async def _end_of(work: asyncio.Future[V]) -> None:
     """Wait for the end of work that is not one's own to cancel."""
     ended = asyncio.get_running_loop().create_future()

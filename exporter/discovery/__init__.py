@@ -24,7 +24,7 @@ from exporter.discovery.answers import (
 )
 from exporter.discovery.exchange import Answer, Exchange, Reply
 from exporter.discovery.system import RESOLV_CONF, ResolvConf, parse_resolv_conf, read_resolv_conf
-from exporter.discovery.transport import Transport
+from exporter.discovery.transport import Question, Transport
 from exporter.discovery.wire import Budget
 from exporter.model import AddressLookup, DnsServer, Family, Host, LookupStatus, Queries, SrvLookup
 from exporter.names import SRV_PREFIX
@@ -34,6 +34,7 @@ __all__ = [
     "Authoritative",
     "Budget",
     "Discovery",
+    "Question",
     "ResolvConf",
     "SoaLookup",
     "Transport",
@@ -77,6 +78,28 @@ class Discovery:
         """Read the servers and suffixes of this machine as they are now."""
         return read_resolv_conf(self._resolv_conf)
 
+    def begin_srv(self, zone: str, server: DnsServer) -> Question | None:
+        """Begin to look up `_vlmcs._tcp.<zone>` at `server`, if there is room for it at once; None if not."""
+        return self._transport.begin(server, SRV_PREFIX + zone, dns.rdatatype.SRV)
+
+    def read_plain_srv(self, question: Question, *, limit: int) -> SrvLookup | None:
+        """Give what `lookup_srv` would of a question that is over, if that came to a plain answer at once.
+
+        What is not plain, or has more than `limit` records, takes more than this.
+        """
+        exchange = self._transport.read_plain(question)
+        if exchange is None or isinstance(exchange.reply, LookupStatus):
+            return None
+        lookup = read_srv(
+            exchange.reply,
+            duration_seconds=exchange.seconds(0.0),
+            expected=frozenset(),
+            known=frozenset(),
+            limit=limit,
+            queries=exchange.read_as(read_status(exchange.reply)),
+        )
+        return lookup if lookup.record_count <= limit else None
+
     async def lookup_srv(
         self,
         zone: str,
@@ -85,11 +108,12 @@ class Discovery:
         expected: AbstractSet[Host],
         known: AbstractSet[Host],
         limit: int,
+        begun: Question | None = None,
     ) -> SrvLookup:
-        """Look up `_vlmcs._tcp.<zone>` at `server`; `expected`, `known` and `limit` as in `read_srv`."""
-        start = time.perf_counter()
-        exchange = await self._transport.ask(server, SRV_PREFIX + zone, dns.rdatatype.SRV)
-        reply, duration_seconds = exchange.reply, time.perf_counter() - start
+        """Look up `_vlmcs._tcp.<zone>` at `server`, which may have `begun`; the others as in `read_srv`."""
+        start = begun.start if begun else time.perf_counter()
+        exchange = await self._transport.ask(server, SRV_PREFIX + zone, dns.rdatatype.SRV, begun=begun)
+        reply, duration_seconds = exchange.reply, exchange.seconds(time.perf_counter() - start)
         if isinstance(reply, LookupStatus):
             return SrvLookup(status=reply, duration_seconds=duration_seconds, queries=exchange.queries)
         return read_srv(

@@ -7,7 +7,6 @@ status, or as the response code (RFC 1035, 4.1.1; RFC 6895, 2.3) where the forme
 import functools
 import time
 from collections.abc import Awaitable
-from dataclasses import replace
 from typing import Literal, NamedTuple, TypeVar
 
 import dns.exception
@@ -23,10 +22,12 @@ from exporter.model import TRUNCATED, DnsServer, LookupStatus, Queries, Query
 EXPECTED_ERRORS = (OSError, EOFError, MemoryError, dns.exception.DNSException)
 """What a query may fail with."""
 
+ExpectedError = OSError | EOFError | MemoryError | dns.exception.DNSException
 Answer = dns.message.QueryMessage
 """A response that dnspython has read."""
 Reply = Answer | PlainAnswer | LookupStatus
 """A response that was read, whatever its response code, or why there is none."""
+Transport = Literal["udp", "tcp"]
 Read = TypeVar("Read", Answer, PlainAnswer, Answer | PlainAnswer)
 
 
@@ -36,6 +37,12 @@ class Exchange(NamedTuple):
     reply: Reply
     queries: Queries = ()
 
+    def seconds(self, elapsed_seconds: float) -> float:
+        """Give the time it took: that of a single query, for `elapsed_seconds` measures this process too."""
+        if len(self.queries) == 1 and (duration_seconds := self.queries[0].duration_seconds):
+            return duration_seconds
+        return elapsed_seconds
+
     def read_as(self, status: LookupStatus) -> Queries:
         """Give the queries, the last of which came to `status` by what its answer says.
 
@@ -43,7 +50,7 @@ class Exchange(NamedTuple):
         """
         if not self.queries or self.queries[-1].outcome != LookupStatus.OK or status is LookupStatus.OK:
             return self.queries
-        return *self.queries[:-1], replace(self.queries[-1], outcome=status.value)
+        return *self.queries[:-1], self.queries[-1]._replace(outcome=status.value)
 
 
 class Journal:
@@ -56,15 +63,27 @@ class Journal:
         self._name = name
         self._rdtype = _show_rdtype(rdtype)
 
-    async def note(self, transport: Literal["udp", "tcp"], query: Awaitable[Read]) -> Read:
+    async def note(self, transport: Transport, query: Awaitable[Read]) -> Read:
         """Wait for the answer to a query, and note what it came to; what it fails with travels on."""
         asked_at, start = time.time(), time.perf_counter()
         try:
             answer = await query
         except EXPECTED_ERRORS as error:
-            self._add(transport, classify_lookup(error).value, asked_at, time.perf_counter() - start)
+            self.note_failure(transport, error, asked_at, time.perf_counter() - start)
             raise
-        duration_seconds = time.perf_counter() - start
+        self.note_answer(transport, answer, asked_at, time.perf_counter() - start)
+        return answer
+
+    def note_failure(
+        self, transport: Transport, error: ExpectedError, asked_at: float, duration_seconds: float
+    ) -> None:
+        """Note a query that came to nothing, or could not even be sent."""
+        self._add(transport, classify_lookup(error).value, asked_at, duration_seconds)
+
+    def note_answer(
+        self, transport: Transport, answer: Answer | PlainAnswer, asked_at: float, duration_seconds: float
+    ) -> None:
+        """Note a query, and the answer to it."""
         if isinstance(answer, PlainAnswer):
             self._add(
                 transport,
@@ -83,15 +102,10 @@ class Journal:
                 answers=sum(len(rrset) for rrset in answer.answer),
                 authoritative=bool(answer.flags & dns.flags.AA),
             )
-        return answer
-
-    def note_unsent(self, transport: Literal["udp", "tcp"], error: OSError) -> None:
-        """Note a query that could not be sent, since no socket could be had for it."""
-        self._add(transport, classify_lookup(error).value, time.time(), 0.0)
 
     def _add(
         self,
-        transport: Literal["udp", "tcp"],
+        transport: Transport,
         outcome: str,
         asked_at: float,
         duration_seconds: float,

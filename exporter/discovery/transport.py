@@ -1,6 +1,6 @@
 """One question to one DNS server: UDP with tries, TCP when the answer was cut, EDNS with a way back.
 
-Owns the sockets of DNS and nothing of what an answer means; tells of every message that it sent. Follows
+Knows nothing of what an answer means; tells of every message that it sent. Follows
 RFC 1035 (4.2, transport), RFC 7766 (TCP after truncation), RFC 6891 (EDNS, and 6.2.2: FORMERR from a server
 that does not know it) and RFC 5452 (only an answer with our id, from the address asked, on the port we sent
 from, counts).
@@ -9,9 +9,10 @@ from, counts).
 import asyncio
 import contextlib
 import socket
+import time
 import weakref
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Self
 
 import dns.flags
 import dns.message
@@ -19,19 +20,30 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 
+from exporter.discovery.datagrams import Heard, begin_asking
 from exporter.discovery.exchange import EXPECTED_ERRORS, Answer, Exchange, Journal, Reply
 from exporter.discovery.plain import PlainAnswer, PlainReader
 from exporter.discovery.queries import EDNS_PAYLOAD_BYTES, make_query, rdtype_of
+from exporter.discovery.room import Room
 from exporter.discovery.wire import Budget, examine
 from exporter.failures import classify_lookup
 from exporter.model import DnsServer, Family, LookupStatus, family_of
-from exporter.sockets import Arrivals, open_socket, socket_address
+from exporter.sockets import open_socket, socket_address
 from exporter.threads import run_aside
 
 _WORK_AT_ONCE = 5000  # 20 records: more than that is read in a thread, for the event loop's sake
 _BYTES_PER_WORK = 3  # what it takes to find that out
-_RECEIVE_ERRORS = {Family.IPV4: (socket.IPPROTO_IP, 11), Family.IPV6: (socket.IPPROTO_IPV6, 25)}
-"""IP_RECVERR and IPV6_RECVERR of Linux (ip(7), ipv6(7)): hear of ICMP "host unreachable", too."""
+
+
+class Question(NamedTuple):
+    """A question that was begun, at `start` of time.perf_counter; `heard` is what it comes to."""
+
+    start: float
+    server: DnsServer
+    name: str
+    rdtype: dns.rdatatype.RdataType
+    query: bytes
+    heard: asyncio.Future[Heard]
 
 
 class Transport:
@@ -52,7 +64,7 @@ class Transport:
         self._budget = Budget()
         self._plain = PlainReader()
         # Weak, so that they go with the last query to a server: which servers there are can change.
-        self._slots: weakref.WeakValueDictionary[DnsServer, asyncio.Semaphore] = weakref.WeakValueDictionary()
+        self._rooms: weakref.WeakValueDictionary[DnsServer, Room] = weakref.WeakValueDictionary()
         self._reading: weakref.WeakValueDictionary[DnsServer, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def within(self, budget: Budget) -> Self:
@@ -62,66 +74,119 @@ class Transport:
         bounded._budget = budget
         return bounded
 
-    async def ask(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Exchange:
-        """Ask `server` for the records of `rdtype` at `name` (canonical form).
+    def begin(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Question | None:
+        """Send the query that `ask` would, if there is room for it at once; None if not."""
+        room = self._room(server)
+        if not room.try_enter():
+            return None
+        start, query = time.perf_counter(), make_query(name, rdtype)
+        try:
+            return Question(start, server, name, rdtype, query, self._begin(server, query, room.leave))
+        except MemoryError:
+            room.leave()
+            return None
+
+    def read_plain(self, question: Question) -> Exchange | None:
+        """Give what a question that is over came to, where that is a plain answer to its first datagram."""
+        _, server, name, rdtype, query, work = question
+        heard = None if work.exception() else work.result()
+        if heard is None or heard.wire is None or len(heard.attempts) > 1:
+            return None
+        plain = self._read_plain(server, heard.wire, query)
+        if plain is None:
+            return None
+        asked_at, duration_seconds, _ = heard.attempts[0]
+        journal = Journal(server, name, rdtype)
+        journal.note_answer("udp", plain, asked_at, duration_seconds)
+        return Exchange(plain, tuple(journal.queries))
+
+    async def ask(
+        self,
+        server: DnsServer,
+        name: str,
+        rdtype: dns.rdatatype.RdataType,
+        *,
+        begun: Question | None = None,
+    ) -> Exchange:
+        """Ask `server` for the records of `rdtype` at `name` (canonical form); maybe that has `begun`.
 
         Takes at most `attempts` timeouts over UDP and one over TCP, and as many again for a server that
         refuses EDNS.
         """
-        slots = self._slots.get(server)
-        if slots is None:
-            slots = self._slots[server] = asyncio.Semaphore(self._max_in_flight)
-        async with slots:
-            journal = Journal(server, name, rdtype)
-            reply = await self._ask(server, journal, make_query(name, rdtype))
+        query = begun.query if begun else make_query(name, rdtype)
+        if begun:
+            with contextlib.suppress(*EXPECTED_ERRORS):  # which are noted later
+                await begun.heard
+        journal = Journal(server, name, rdtype)
+        room = self._room(server)
+        await room.enter()
+        try:
+            reply = await self._ask(server, journal, query, begun.heard if begun else None)
             if isinstance(reply, Answer) and reply.rcode() == dns.rcode.FORMERR:
                 journal.edns = False
                 reply = await self._ask(server, journal, make_query(name, rdtype, edns=False))
             return Exchange(reply, tuple(journal.queries))
+        finally:
+            room.leave()
 
-    async def _ask(self, server: DnsServer, journal: Journal, query: bytes) -> Reply:
+    def _room(self, server: DnsServer) -> Room:
+        room = self._rooms.get(server)
+        if room is None:
+            room = self._rooms[server] = Room(self._max_in_flight)
+        return room
+
+    def _begin(
+        self, server: DnsServer, query: bytes, ended: Callable[[], None] = lambda: None
+    ) -> asyncio.Future[Heard]:
+        return begin_asking(
+            server,
+            query,
+            source_address=self._source_addresses.get(family_of(server.address)),
+            attempts=self._attempts,
+            timeout_seconds=self._timeout_seconds,
+            ended=ended,
+        )
+
+    async def _ask(
+        self, server: DnsServer, journal: Journal, query: bytes, begun: asyncio.Future[Heard] | None = None
+    ) -> Reply:
         try:
-            reply = await self._ask_udp(server, journal, query)
+            reply = await self._ask_udp(server, journal, query, begun)
             if _is_cut(reply):
                 reply = await journal.note("tcp", self._ask_tcp(server, query))
         except EXPECTED_ERRORS as error:
             return classify_lookup(error)
         return LookupStatus.BAD_RESPONSE if _is_cut(reply) else reply
 
-    async def _ask_udp(self, server: DnsServer, journal: Journal, query: bytes) -> Answer | PlainAnswer:
-        with contextlib.ExitStack() as opened:
-            try:
-                sock = opened.enter_context(self._connected(server))
-                arrivals = opened.enter_context(Arrivals(sock))
-            except OSError as error:
-                journal.note_unsent("udp", error)
-                raise
-            failures = []
-            for _ in range(self._attempts):
-                try:
-                    return await journal.note("udp", self._try_udp(server, arrivals, query))
-                except OSError as failure:  # silence, or an ICMP error about this or an earlier try
-                    failures.append(failure)
-                    _drain_errors(sock)
-            raise next((each for each in failures if not isinstance(each, TimeoutError)), failures[0])
-
-    async def _try_udp(self, server: DnsServer, arrivals: Arrivals, query: bytes) -> Answer | PlainAnswer:
-        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
-        arrivals.expect(self._timeout_seconds)
-        arrivals.sock.send(query)
-        return await self._read(server, await _receive(arrivals, query), query, deadline)
-
-    def _connected(self, server: DnsServer) -> socket.socket:
-        family = family_of(server.address)
-        source_address = self._source_addresses.get(family)
-        sock = open_socket(server.address, socket.SOCK_DGRAM, source_address=source_address)
+    async def _ask_udp(
+        self, server: DnsServer, journal: Journal, query: bytes, begun: asyncio.Future[Heard] | None
+    ) -> Answer | PlainAnswer:
+        asked_at, start = time.time(), time.perf_counter()
         try:
-            sock.setsockopt(*_RECEIVE_ERRORS[family], 1)
-            sock.connect(socket_address(server.address, server.port))
-        except OSError:
-            sock.close()
+            heard = await (begun or self._begin(server, query))
+        except EXPECTED_ERRORS as error:
+            journal.note_failure("udp", error, asked_at, time.perf_counter() - start)
             raise
-        return sock
+        return await self._read_heard(server, journal, query, heard)
+
+    async def _read_heard(
+        self, server: DnsServer, journal: Journal, query: bytes, heard: Heard
+    ) -> Answer | PlainAnswer:
+        for asked_at, duration_seconds, failure in heard.attempts:
+            if failure:
+                journal.note_failure("udp", failure, asked_at, duration_seconds)
+        if heard.wire is None:
+            raise heard.failure()
+        asked_at, duration_seconds, _ = heard.attempts[-1]
+        try:
+            answer = self._read_plain(server, heard.wire, query) or await self._read(
+                server, heard.wire, query, asyncio.get_running_loop().time() + self._timeout_seconds
+            )
+        except EXPECTED_ERRORS as error:
+            journal.note_failure("udp", error, asked_at, duration_seconds)
+            raise
+        journal.note_answer("udp", answer, asked_at, duration_seconds)
+        return answer
 
     async def _ask_tcp(self, server: DnsServer, query: bytes) -> Answer | PlainAnswer:
         # Not dnspython's own way: it uses asyncio.wait_for, which can lose a cancellation before Python 3.12.
@@ -133,19 +198,24 @@ class Transport:
                 await loop.sock_connect(sock, socket_address(server.address, server.port))
                 await loop.sock_sendall(sock, len(query).to_bytes(2, "big") + query)
                 size = int.from_bytes(await _receive_exactly(sock, 2), "big")
-                return await self._read(server, await _receive_exactly(sock, size), query, deadline)
+                wire = await _receive_exactly(sock, size)
+                return self._read_plain(server, wire, query) or await self._read(
+                    server, wire, query, deadline
+                )
 
-    async def _read(
-        self, server: DnsServer, wire: bytes, query: bytes, deadline: float
-    ) -> Answer | PlainAnswer:
-        """Read an answer; one that takes long in a thread, and one at a time of each check and each server.
+    def _read_plain(self, server: DnsServer, wire: bytes, query: bytes) -> PlainAnswer | None:
+        if len(wire) > EDNS_PAYLOAD_BYTES:
+            return None
+        return self._plain.read((server.address, server.port, query[2:]), wire, query)
 
-        To the interpreter the event loop is one thread among others: many of them would leave it little. The
-        server's turn comes first, so that nobody waits for another server's while it is that of his check.
+    async def _read(self, server: DnsServer, wire: bytes, query: bytes, deadline: float) -> Answer:
+        """Have dnspython read an answer; one that takes long in a thread.
+
+        One of each check and each server at a time: to the interpreter the event loop is one thread among
+        others, and many of them would leave it little. The server's turn comes first, so that nobody waits
+        for another server's while it is that of his check.
         """
         if len(wire) <= EDNS_PAYLOAD_BYTES:
-            if plain := self._plain.read((server.address, server.port, query[2:]), wire, query):
-                return plain
             examined = examine(wire)
             if examined.work <= _WORK_AT_ONCE:
                 return _parse(examined.wire, query)
@@ -156,16 +226,6 @@ class Transport:
             examined = await run_aside(lambda: examine(wire))
             self._budget.spend(examined.work, rdtype)
             return await run_aside(lambda: _parse(examined.wire, query))
-
-
-async def _receive(arrivals: Arrivals, query: bytes) -> bytes:
-    """Wait for the datagram that answers `query`; those with another id are strays and passed over."""
-    while True:
-        wire = await arrivals.receive(EDNS_PAYLOAD_BYTES)
-        if wire[:2] != query[:2]:
-            await asyncio.sleep(0)  # nothing else is waited for while a flood of datagrams is there
-            continue
-        return wire
 
 
 def _is_cut(reply: Answer | PlainAnswer) -> bool:
@@ -188,10 +248,3 @@ def _parse(wire: bytes, query: bytes) -> Answer:
     if not isinstance(answer, Answer) or not dns.message.from_wire(query).is_response(answer):
         raise dns.query.BadResponse
     return answer
-
-
-def _drain_errors(sock: socket.socket) -> None:
-    """Empty the queue of ICMP errors: the socket would look readable for as long as it holds any."""
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            sock.recvmsg(0, 512, socket.MSG_ERRQUEUE)

@@ -8,6 +8,7 @@ Follows RFC 1035 (4.1, messages and compression), RFC 2181 (8, TTLs), RFC 2308 (
 lead to is read once.
 """
 
+import functools
 import re
 import struct
 from typing import NamedTuple
@@ -46,6 +47,7 @@ _SRV_DATA = struct.Struct("!HHH")
 _SOA_DATA = struct.Struct("!I12xI")
 _POINTER, _POINTERS, _OFFSET = 0xC0, 0xC000, 0x3FFF
 _MAX_LABEL = 63
+_NAMES_KEPT = 20_000
 _PLAIN = re.compile(rb"[A-Za-z0-9_.-]+")
 
 RawSrv = tuple[int, int, int, str]
@@ -224,6 +226,10 @@ class _Walk:
     def _read_name(self, start: int, depth: int = 0) -> tuple[str, int, int]:
         """Read the name at a place: its canonical form, where it ends, and how many pointers it takes."""
         wire, at = self._wire, start
+        end = wire.find(0, start)
+        if 0 < end - start <= MAX_NAME and (name := _read_whole(wire[start:end])):
+            found = self._names[start] = name, end + 1, 0
+            return found
         labels: list[bytes] = []
         suffix, hops = "", 0
         while size := wire[at]:
@@ -248,6 +254,21 @@ class _Walk:
         if end > start or hops >= _MOST_HOPS or name == ".":
             raise _UnusualError
         return name, hops + 1
+
+
+@functools.lru_cache(maxsize=_NAMES_KEPT)
+def _read_whole(raw: bytes) -> str | None:
+    """Read a name that is written out up to the end; None where it is not, or is not plain."""
+    labels, at = [], 0
+    while at < len(raw) and raw[at] <= _MAX_LABEL:
+        labels.append(raw[at + 1 : at + 1 + raw[at]])
+        at += 1 + raw[at]
+    if at != len(raw) or not 0 < len(labels) <= MOST_LABELS:
+        return None
+    try:
+        return _join(labels, "")
+    except _UnusualError:
+        return None
 
 
 def _join(labels: list[bytes], suffix: str) -> str:

@@ -182,7 +182,7 @@ class _Restorer:
         )
 
     def _server(self, server: ServerCheck) -> ServerCheck:
-        lookup = replace(server.lookup, queries=self._restore_queries(server.lookup.queries))
+        lookup = server.lookup._replace(queries=self._restore_queries(server.lookup.queries))
         return replace(server, lookup=lookup, targets=tuple(map(self._target, server.targets)))
 
     def _target(self, target: TargetLookup) -> TargetLookup:
@@ -192,12 +192,11 @@ class _Restorer:
         return tuple(map(self._query, queries))
 
     def _query(self, query: Query) -> Query:
-        found = replace(query, asked_at=self._next(), duration_seconds=self._next_if_any())
+        found = query._replace(asked_at=self._next(), duration_seconds=self._next_if_any())
         return self._queries.setdefault(found, found)
 
     def _probe(self, probe: ProbeResult) -> ProbeResult:
-        found = replace(
-            probe,
+        found = probe._replace(
             finished_at=self._next(),
             started_at=self._next_if_any(),
             connected_at=self._next_if_any(),
