@@ -286,7 +286,7 @@ def siege(module_lab: Lab) -> Iterator[Siege]:
     quiet = config(hosts=[honest], **common)
     exporter = module_lab.exporter(quiet)
     exporter.wait_for_value(1, "kms_endpoint_up")
-    exporter.wait_for_growth("kms_exporter_event_loop_lag_seconds_count", 2)  # tasks are counted as often
+    exporter.wait_for_growth("kms_exporter_event_loop_lag_seconds_count", 11)  # tasks are counted then
     before = footprint(exporter)
     with contextlib.ExitStack() as enemies:
         swarm = enemies.enter_context(Swarm())

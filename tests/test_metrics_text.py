@@ -1,5 +1,6 @@
 """Tests of metrics as text: the same bytes as prometheus_client's, and no more work than there is news."""
 
+import contextlib
 import itertools
 import math
 import tracemalloc
@@ -15,7 +16,7 @@ from prometheus_client import generate_latest
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from exporter.metrics import Chunk, Encode, Exposition, compress, join
+from exporter.metrics import Chunk, Encode, Exposition, compress, join, text
 from exporter.metrics.convert import to_metric
 from exporter.metrics.family import (
     Blocks,
@@ -35,6 +36,7 @@ from exporter.metrics.layout import Only, write_number
 from exporter.metrics.text import Writer
 from exporter.model import LookupStatus, ProbeFailure, ZoneCheck
 from exporter.state import Histogram, Snapshot, State
+from exporter.steps import Steps, finish
 from exporter.web.exposition import choose_format
 from tests.builders import (
     SnapshotCollector,
@@ -133,15 +135,65 @@ def histograms() -> st.SearchStrategy[Histogram]:
     return st.lists(st.floats(0, 20), max_size=3).map(observe)
 
 
+ROWS_IN_A_STEP = st.sampled_from([1, 2, 1000])
+
+
+@contextlib.contextmanager
+def rows_in_a_step(number: int) -> Iterator[None]:
+    """Have rows written so many at a time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(text, "_STEP_ROWS", number)
+        yield
+
+
 @pytest.mark.parametrize("accept", ACCEPTED)
-@settings(THOROUGH, max_examples=20)
-@given(st.lists(pages(), min_size=1, max_size=4))
-def test_same_bytes(accept: str, drawn: list[list[Family]]) -> None:
+@settings(THOROUGH, max_examples=30)
+@given(st.lists(pages(), min_size=1, max_size=4), ROWS_IN_A_STEP)
+def test_same_bytes(accept: str, drawn: list[list[Family]], rows: int) -> None:
     """Pages that one writer makes of anything are those of prometheus_client, whatever came before each."""
     encode, _ = choose_format(accept)
     writer = Writer(encode)
-    for page in (*drawn, *drawn):
-        assert join(writer.write(page)) == expected(encode, page)
+    with rows_in_a_step(rows):
+        for page in (*drawn, *drawn):
+            assert join(finish(writer.write(page))) == expected(encode, page)
+
+
+def give_up(steps: Steps[Any], *, after: int) -> None:
+    """Take some steps, and no more."""
+    with contextlib.closing(steps):
+        for _ in itertools.islice(steps, after):
+            pass
+
+
+@settings(THOROUGH, max_examples=60)
+@given(
+    st.lists(st.tuples(pages(), st.integers(0, 40)), min_size=1, max_size=4), pages(), st.sampled_from([1, 2])
+)
+def test_same_bytes_after_pages_given_up(
+    given_up: list[tuple[list[Family], int]], page: list[Family], rows: int
+) -> None:
+    """Wherever pages before were given up, the next is that of prometheus_client."""
+    writer = Writer(generate_latest)
+    with rows_in_a_step(rows):
+        finish(writer.write(given_up[0][0]))
+        for before, steps in given_up:
+            give_up(writer.write(before), after=steps)
+        for each in (page, given_up[-1][0], page):
+            assert join(finish(writer.write(each))) == expected(generate_latest, each)
+
+
+def test_same_bytes_after_an_error() -> None:
+    """A bug half way through a page leaves the next as it should be."""
+
+    def broken() -> Iterator[Family]:
+        yield column(1, 2)
+        raise ZeroDivisionError
+
+    writer = Writer(generate_latest)
+    for page in ([column(1, 2)], [column(2, 3)], [column(1, 2)]):
+        with pytest.raises(ZeroDivisionError):
+            finish(writer.write(broken()))
+        assert join(finish(writer.write(page))) == expected(generate_latest, page)
 
 
 @settings(THOROUGH, max_examples=30)
@@ -152,7 +204,7 @@ def test_same_bytes_of_snapshots(drawn: list[Snapshot], accept: str) -> None:
     exposition = Exposition(BUILD)
     end = encode(Only())
     for snapshot in (*drawn, *drawn):
-        written = join(exposition.write(snapshot, encode, content_type=content_type)) + end
+        written = join(finish(exposition.write(snapshot, encode, content_type=content_type))) + end
         assert written == encode(SnapshotCollector(snapshot, BUILD))
 
 
@@ -181,17 +233,21 @@ def looks(draw: st.DrawFn) -> ZoneCheck:
 
 
 @settings(THOROUGH, max_examples=40)
-@given(st.lists(looks(), max_size=8))
-def test_same_bytes_of_a_state(checks: list[ZoneCheck]) -> None:
-    """While one state is told one thing after the other, each of its snapshots is written as it is."""
+@given(st.lists(looks(), max_size=8), st.integers(0, 100))
+def test_same_bytes_of_a_state(checks: list[ZoneCheck], given_up_after: int) -> None:
+    """While one state is told one thing after the other, each of its snapshots is written as it is.
+
+    That pages are given up in between does no harm.
+    """
     state, exposition = State(), Exposition(BUILD)
     expecting = zone_settings(open_ended=True, expected=[host("kms1.test")])
     configure(state, {"one.test": expecting, "two.test": zone_settings(open_ended=True)})
     for check in checks:
         state.apply_zone(check)
+        give_up(exposition.write(state.snapshot(), generate_latest, content_type="a"), after=given_up_after)
         for _ in range(2):
             snapshot = state.snapshot()
-            written = join(exposition.write(snapshot, generate_latest, content_type="a"))
+            written = join(finish(exposition.write(snapshot, generate_latest, content_type="a")))
             assert written == generate_latest(SnapshotCollector(snapshot, BUILD))
 
 
@@ -200,7 +256,7 @@ def test_formats_take_turns() -> None:
     exposition = Exposition(BUILD)
     for accept in (*ACCEPTED, *ACCEPTED, *ACCEPTED[:2], *ACCEPTED[:2]):
         encode, content_type = choose_format(accept)
-        written = join(exposition.write(GOLDEN_SNAPSHOT, encode, content_type=content_type))
+        written = join(finish(exposition.write(GOLDEN_SNAPSHOT, encode, content_type=content_type)))
         assert written + encode(Only()) == encode(SnapshotCollector(GOLDEN_SNAPSHOT, BUILD))
 
 
@@ -283,8 +339,8 @@ def seconds(*values: float) -> Family:
 def test_written_again(before: Family, after: Family, kept: bool) -> None:  # noqa: FBT001 - one of two outcomes
     """A family is written again exactly when something of it is not as it was, and then as it is."""
     writer = Writer(generate_latest)
-    [first] = writer.write([before])
-    [second] = writer.write([after])
+    [first] = finish(writer.write([before]))
+    [second] = finish(writer.write([after]))
     assert (first is second) is kept
     assert second.text == expected(generate_latest, [after])
 
@@ -301,8 +357,8 @@ def test_blocks_are_expanded_once() -> None:
         return [one(Blocks(parts=list(subjects.items()), expand=expand, basis=itself))]
 
     writer = Writer(generate_latest)
-    writer.write(page(x=1, y=2))
-    text = join(writer.write(page(y=2, x=3, z=4)))
+    finish(writer.write(page(x=1, y=2)))
+    text = join(finish(writer.write(page(y=2, x=3, z=4))))
     assert expanded == ["x", "y", "x", "z"]
     assert [line.split()[-1] for line in text.decode().splitlines()[2:]] == ["2.0", "3.0", "4.0"]
 
@@ -323,11 +379,11 @@ def test_labels_are_written_once() -> None:
     """When a row comes or goes, the labels of the others are not written again."""
     rows = [(Watched(number), "") for number in range(10)]
     writer = Writer(generate_latest)
-    writer.write([column(*range(8), rows=rows[:8])])
+    finish(writer.write([column(*range(8), rows=rows[:8])]))
     once = Watched.written
     assert once
     page = [column(*range(9), rows=rows[1:])]
-    text = join(writer.write(page))
+    text = join(finish(writer.write(page)))
     assert Watched.written == once + once // 4
     assert text == expected(generate_latest, page)
 
@@ -345,7 +401,7 @@ def test_settled_column_is_left_alone() -> None:
 
     writer = Writer(generate_latest)
     for basis in (1, 1, 2, 2, 1):
-        assert join(writer.write(page(basis))).endswith(f" {basis}.0\n".encode())
+        assert join(finish(writer.write(page(basis)))).endswith(f" {basis}.0\n".encode())
     assert worked_out == [1, 2, 1]
 
 
@@ -355,7 +411,7 @@ def test_snapshots_without_revisions() -> None:
     empty = replace(GOLDEN_SNAPSHOT, zones=(), clients=(), static_hosts=())
     for base in (GOLDEN_SNAPSHOT, empty):
         for snapshot in (base, replace(base, targets=(), endpoints=()), base):
-            written = join(exposition.write(snapshot, generate_latest, content_type="a"))
+            written = join(finish(exposition.write(snapshot, generate_latest, content_type="a")))
             assert written == generate_latest(SnapshotCollector(snapshot, BUILD))
 
 
@@ -363,10 +419,10 @@ def test_encoder_is_asked_once() -> None:
     """prometheus_client tells how a family is written once, not for every page."""
     encode = Counting()
     exposition = Exposition(BUILD)
-    exposition.write(GOLDEN_SNAPSHOT, encode, content_type="a")
+    finish(exposition.write(GOLDEN_SNAPSHOT, encode, content_type="a"))
     asked = encode.asked
     assert asked
-    exposition.write(GOLDEN_SNAPSHOT, encode, content_type="a")
+    finish(exposition.write(GOLDEN_SNAPSHOT, encode, content_type="a"))
     assert encode.asked == asked
 
 
@@ -377,7 +433,7 @@ def test_formats_are_kept_while_they_are_used() -> None:
 
     def begins_anew(content_type: str) -> bool:
         before = encode.asked
-        exposition.write(GOLDEN_SNAPSHOT, encode, content_type=content_type)
+        finish(exposition.write(GOLDEN_SNAPSHOT, encode, content_type=content_type))
         return encode.asked > before
 
     assert [begins_anew(each) for each in "ababba"] == [True, True, False, False, False, True]
@@ -401,7 +457,7 @@ def test_nothing_is_kept_of_what_is_gone() -> None:
     tracemalloc.start()
     try:
         for number in range(100, 120):
-            writer.write(page(number))
+            finish(writer.write(page(number)))
             sizes.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
@@ -420,7 +476,7 @@ def test_shared_rows() -> None:
     ]
     writer = Writer(generate_latest)
     for _ in range(2):
-        assert join(writer.write(page)) == expected(generate_latest, page)
+        assert join(finish(writer.write(page))) == expected(generate_latest, page)
 
 
 def test_basis_tells_all() -> None:
@@ -438,7 +494,7 @@ def test_basis_tells_all() -> None:
     exposition = Exposition(BUILD)
     for variant in itertools.chain.from_iterable(zip(variants, itertools.repeat(zone))):
         snapshot = replace(GOLDEN_SNAPSHOT, zones=(variant,))
-        written = join(exposition.write(snapshot, generate_latest, content_type="a"))
+        written = join(finish(exposition.write(snapshot, generate_latest, content_type="a")))
         assert written == generate_latest(SnapshotCollector(snapshot, BUILD))
 
 
@@ -467,7 +523,7 @@ def test_compressed(texts: list[bytes]) -> None:
     chunks = [Chunk(text) for text in texts]
     for order in (chunks, chunks, chunks[::-1]):
         decompress = zlib.decompressobj(wbits=GZIP)
-        assert decompress.decompress(compress(order)) == join(order)
+        assert decompress.decompress(finish(compress(order))) == join(order)
         assert decompress.eof
         assert not decompress.unused_data
 
@@ -475,8 +531,8 @@ def test_compressed(texts: list[bytes]) -> None:
 def test_large_chunks_are_compressed_once() -> None:
     """A large chunk that comes again is not compressed again, a small one takes no room."""
     large, small = Chunk(LARGE), Chunk(SMALL)
-    compress([large, small])
-    assert large.deflated() is large.deflated()
-    assert large.deflated() in compress([small, large, small])
-    assert len(compress([large, large])) > 1.9 * len(compress([large]))
-    assert len(compress([small] * 1000)) < len(SMALL) * 20
+    finish(compress([large, small]))
+    assert finish(large.deflated()) is finish(large.deflated())
+    assert finish(large.deflated()) in finish(compress([small, large, small]))
+    assert len(finish(compress([large, large]))) > 1.9 * len(finish(compress([large])))
+    assert len(finish(compress([small] * 1000))) < len(SMALL) * 20

@@ -1,12 +1,14 @@
 """Tests of pages that take a while to make: who shares them, and which are not worth making."""
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from exporter.steps import Steps
 from exporter.web.exposition import Page
 from exporter.web.rendering import SharedPages, accepted
 from tests.services import DEADLINE_SECONDS
@@ -79,6 +81,28 @@ def test_page_for_nobody_is_not_made() -> None:
         assert {(await task).body for task in shared} == {b"shared"}
         assert kitchen.made == ["first", "shared"]
         assert (await pages.page(stays.request, "page 1", kitchen.prepare("page 1"))).body == b"page 1"
+
+    asyncio.run(ask())
+
+
+def test_page_in_steps() -> None:
+    """A page whose work comes in steps is shared as well; so is an error in it, but by nobody later."""
+
+    def made(name: str) -> Steps[Page]:
+        yield
+        if name == "broken":
+            raise ZeroDivisionError
+        return Page(body=name.encode(), headers={})
+
+    async def ask() -> None:
+        pages, visitor = SharedPages("test"), Visitor()
+        for key, name in ((1, "broken"), (1, "a"), (2, "broken"), (2, "b")):
+            prepare = functools.partial(made, name)
+            asked = [pages.page(visitor.request, key, prepare) for _ in range(3)]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            assert all(answer is answers[0] for answer in answers)
+            found = answers[0]
+            assert found.body.decode() == name if isinstance(found, Page) else name == "broken"
 
     asyncio.run(ask())
 

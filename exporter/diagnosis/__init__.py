@@ -34,6 +34,7 @@ from exporter.diagnosis.selection import Selection, first_attempt
 from exporter.diagnosis.verdicts import HostSight, Verdict, judge
 from exporter.model import NOT_AVAILABLE, Endpoint, Host, LookupStatus, ProbeResult, SrvLookup, TargetLookup
 from exporter.state import NO_REVISION, ClientView, ServerView, Snapshot, StaticHostView, ZoneView
+from exporter.steps import Steps, finish
 
 __all__ = [
     "Certainty",
@@ -54,6 +55,7 @@ __all__ = [
     "advise",
     "advise_static",
     "diagnose",
+    "diagnosing",
     "remark",
     "static_ladder",
     "zone_ladder",
@@ -66,23 +68,28 @@ def diagnose(snapshot: Snapshot, before: Diagnosis | None = None) -> Diagnosis:
     What has not changed since the diagnosis `before` is taken from there. Its verdicts, errors, chances and
     names are those of now, but the times and counters of what was seen may be older than the snapshot's.
     """
+    return finish(diagnosing(snapshot, before))
+
+
+def diagnosing(snapshot: Snapshot, before: Diagnosis | None = None) -> Steps[Diagnosis]:
+    """Do what `diagnose` does, step by step."""
     sights = _Sights(snapshot)
     known = _Known(before) if before else _Known(_NOTHING)
-    return Diagnosis(
-        zones=tuple(
-            known.zones.get((view.zone, view.revision)) or _zone(view, sights) for view in snapshot.zones
-        ),
-        static_hosts=tuple(
-            each
-            for view in snapshot.static_hosts
-            for each in known.static_hosts.get((view.host, view.revision)) or _static(view, sights)
-        ),
-        clients=tuple(
-            each
-            for view in snapshot.clients
-            for each in known.clients.get((view.client, view.revision)) or _client(view, sights)
-        ),
-    )
+    zones: list[ZoneDiagnosis] = []
+    for view in snapshot.zones:
+        if (zone := known.zones.get((view.zone, view.revision))) is None:
+            zone = _zone(view, sights)
+            yield
+        zones.append(zone)
+    static_hosts: list[StaticDiagnosis] = []
+    for static in snapshot.static_hosts:
+        static_hosts += known.static_hosts.get((static.host, static.revision)) or _static(static, sights)
+        yield
+    clients: list[ClientDiagnosis] = []
+    for client in snapshot.clients:
+        clients += known.clients.get((client.client, client.revision)) or _client(client, sights)
+        yield
+    return Diagnosis(zones=tuple(zones), static_hosts=tuple(static_hosts), clients=tuple(clients))
 
 
 _NOTHING = Diagnosis(zones=(), static_hosts=(), clients=())

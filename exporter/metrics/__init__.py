@@ -22,7 +22,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from exporter.build import BuildInfo
-from exporter.diagnosis import Diagnosis, diagnose
+from exporter.diagnosis import Diagnosis, diagnose, diagnosing
 from exporter.metrics.chunk import Chunk, compress, join
 from exporter.metrics.convert import to_metric
 from exporter.metrics.family import Family
@@ -33,6 +33,7 @@ from exporter.metrics.text import Writer
 from exporter.metrics.verdicts import verdict_families
 from exporter.metrics.zones import zone_families
 from exporter.state import Snapshot
+from exporter.steps import Steps
 
 _NO_BIND = " probe.rpc_bind is off: probes end with the TCP handshake."
 _ZONE_INFO = "kms_zone_info"
@@ -65,7 +66,7 @@ class ProbeCollector(Collector):
 class Exposition:
     """Writes one snapshot after the other, and keeps what the next is likely to have in common with the last.
 
-    Usable in any thread, in one at a time.
+    One is done with, or given up, before the next is begun.
     """
 
     def __init__(self, build: BuildInfo) -> None:
@@ -74,7 +75,7 @@ class Exposition:
         self._writers: dict[str, tuple[int, Writer]] = {}
         self._written = 0
 
-    def write(self, snapshot: Snapshot, encode: Encode, *, content_type: str) -> list[Chunk]:
+    def write(self, snapshot: Snapshot, encode: Encode, *, content_type: str) -> Steps[list[Chunk]]:
         """Write the families of a snapshot as `encode` would, which gives what `content_type` names.
 
         What is kept for another type goes with the second page in a row that is not of it.
@@ -87,8 +88,8 @@ class Exposition:
             for kept, (last, each) in self._writers.items()
             if last > self._written - _KEPT_FOR
         }
-        self._diagnosis = diagnose(snapshot, self._diagnosis)
-        return writer.write(families(snapshot, self._build, self._diagnosis))
+        self._diagnosis = yield from diagnosing(snapshot, self._diagnosis)
+        return (yield from writer.write(families(snapshot, self._build, self._diagnosis)))
 
 
 def families(snapshot: Snapshot, build: BuildInfo, diagnosis: Diagnosis) -> Iterator[Family]:

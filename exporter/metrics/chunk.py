@@ -10,11 +10,15 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from exporter.steps import Steps
+
 _LEVEL = 1  # label strings repeat: higher levels save little and cost much
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"  # deflate, no name, no time, fastest, unknown system
 _WORTH_KEEPING_BYTES = (
     32768  # the reach of references: less is compressed better together with its neighbours
 )
+
+_STEP_BYTES = 262_144  # a millisecond or two
 
 
 @dataclass(slots=True)
@@ -24,11 +28,14 @@ class Chunk:
     text: bytes
     _deflated: bytes | None = None
 
-    def deflated(self) -> bytes:
+    def deflated(self) -> Steps[bytes]:
         """Give it compressed, in blocks that refer to nothing before them."""
         if self._deflated is None:
-            deflate = _deflate()
-            self._deflated = deflate.compress(self.text) + deflate.flush(zlib.Z_FULL_FLUSH)
+            deflate, blocks, text = _deflate(), list[bytes](), memoryview(self.text)
+            for start in range(0, len(text), _STEP_BYTES):
+                blocks.append(deflate.compress(text[start : start + _STEP_BYTES]))
+                yield
+            self._deflated = b"".join([*blocks, deflate.flush(zlib.Z_FULL_FLUSH)])
         return self._deflated
 
 
@@ -37,7 +44,7 @@ def join(chunks: Iterable[Chunk]) -> bytes:
     return b"".join([chunk.text for chunk in chunks])
 
 
-def compress(chunks: Iterable[Chunk]) -> bytes:
+def compress(chunks: Iterable[Chunk]) -> Steps[bytes]:
     """Give the page compressed."""
     deflate, checksum, size = _deflate(), 0, 0
     blocks = [_HEADER]
@@ -45,9 +52,10 @@ def compress(chunks: Iterable[Chunk]) -> bytes:
         if len(chunk.text) < _WORTH_KEEPING_BYTES:
             blocks.append(deflate.compress(chunk.text))
         else:
-            blocks += deflate.flush(zlib.Z_FULL_FLUSH), chunk.deflated()
+            blocks += deflate.flush(zlib.Z_FULL_FLUSH), (yield from chunk.deflated())
         checksum = zlib.crc32(chunk.text, checksum)
         size += len(chunk.text)
+        yield
     blocks += deflate.flush(), struct.pack("<II", checksum, size & 0xFFFFFFFF)
     return b"".join(blocks)
 

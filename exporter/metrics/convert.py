@@ -19,14 +19,14 @@ def to_metric(family: Family) -> Metric:
     kind = CounterMetricFamily if family.type == "counter" else GaugeMetricFamily
     metric = kind(family.name, family.help, labels=family.labels)
     for labels, value in content.samples():
-        metric.add_metric(labels, value)
+        metric.add_metric(list(map(str, labels)), value)
     return metric
 
 
 def _histograms(family: Family, content: Histograms) -> Metric:
     metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
     for labels, histogram in zip(content.rows, content.histograms, strict=True):
-        metric.add_metric(labels, _buckets(histogram), histogram.sum)
+        metric.add_metric(list(map(str, labels)), _buckets(histogram), histogram.sum)
     return metric
 
 

@@ -12,8 +12,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from exporter.state import Histogram
 
-LabelValues: TypeAlias = tuple[str, ...]
-"""The values of the labels, in the order of the names."""
+LabelValues: TypeAlias = tuple[str | int, ...]
+"""The values of the labels, in the order of the names; hosts and endpoints are such as they are."""
 
 Sample: TypeAlias = tuple[LabelValues, float]
 

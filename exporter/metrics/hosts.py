@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from exporter.metrics.family import (
     ENDPOINT,
@@ -56,8 +56,7 @@ def _targets(targets: Sequence[tuple[str, TargetLookup]], revisions: object) -> 
 
 
 def _endpoints(views: Sequence[EndpointView], *, note: str) -> Iterator[Family]:
-    endpoints = [view.endpoint for view in views]
-    rows = [(each.target, str(each.port), each.address) for each in endpoints]
+    rows = [view.endpoint for view in views]
     last = [view.last for view in views]
     yield gauges(
         "kms_endpoint_up",
@@ -148,7 +147,7 @@ def _hosts(snapshot: Snapshot, revisions: object, *, note: str) -> Iterator[Fami
 def _host_up(snapshot: Snapshot) -> Column:
     up = snapshot.hosts_up()
     return Column(
-        rows=[(host.target, str(host.port)) for host in snapshot.hosts],
+        rows=snapshot.hosts,
         values=[up.get(host) for host in snapshot.hosts],
     )
 
@@ -161,11 +160,12 @@ def _hosts_up(snapshot: Snapshot) -> Callable[[str, ZoneView], Iterable[Sample]]
     """Give what counts the hosts of a zone that are up, and looks for those only if it is called at all."""
 
     @functools.cache
-    def reached() -> Mapping[str, Collection[Host]]:
-        return {zone.zone: hosts for zone, hosts in snapshot.hosts_up_by_zone()}
+    def hosts_up_in() -> Callable[[ZoneView], Collection[Host]]:
+        return snapshot.hosts_up_in()
 
     def expand(name: str, zone: ZoneView) -> Iterable[Sample]:
-        return [((name,), sum(host in reached()[name] for host in _hosts_of(zone)))]
+        reached = hosts_up_in()(zone)
+        return [((name,), sum(host in reached for host in _hosts_of(zone)))]
 
     return expand
 

@@ -40,7 +40,8 @@ class Labels:
         """Write the labels with these values."""
         written = [self.around[0]]
         for place, text in zip(self.places, self.around[1:], strict=True):
-            written += _escape(values[place]), text
+            value = values[place]
+            written += _escape(value) if isinstance(value, str) else str(value), text
         return "".join(written)
 
 
@@ -92,16 +93,26 @@ def write_number(value: float) -> str:
 
 def write_numbers(numbers: "array[float]") -> Iterable[str]:
     """Write values."""
-    if numbers and max(numbers) < _LONG and math.isfinite(sum(numbers)):  # as nearly always
+    if not numbers or not math.isfinite(sum(numbers)):
+        return map(write_number, numbers)
+    most = max(numbers)
+    if most < _LONG:  # as nearly always
         return map(repr, numbers)
+    if most < _YEAR_2286 and min(numbers) >= _YEAR_2001:
+        return [_write_time(digits) for digits in map(repr, numbers)]
     return map(write_number, numbers)
 
 
 def _write_long(number: float) -> str:
-    if _YEAR_2001 <= number < _YEAR_2286 and number % 1:
-        digits = repr(number)
-        return f"{digits[0]}.{digits[1:10]}{digits[11:]}e+09"
+    if _YEAR_2001 <= number < _YEAR_2286:
+        return _write_time(repr(number))
     return floatToGoString(number)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _write_time(digits: str) -> str:
+    """Write a Unix time, of which ten digits come before the point."""
+    written = f"{digits[0]}.{digits[1:10]}{digits[11:]}"
+    return f"{written if digits[-1] != '0' else written.rstrip('.0')}e+09"
 
 
 def _sample(family: Family, *, rows: list[LabelValues]) -> Metric:

@@ -233,6 +233,7 @@ class Zones:
         zone.last_check = check.finished_at
         zone.check_duration_seconds = check.duration_seconds
         zone.shown = None
+        zone.view(key.zone, self._revision(key, zone))  # now, for a snapshot of all zones is made in one go
         return changes
 
     def revision(self, key: ZoneKey, now: float) -> int:

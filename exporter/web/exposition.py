@@ -1,6 +1,6 @@
 """Metrics as an HTTP body: which format and encoding the client takes, and the bytes.
 
-Pure functions over prometheus_client, fit to run in a thread. Formats:
+Pure functions over prometheus_client, fit to run in a thread or in steps. Formats:
 https://prometheus.io/docs/instrumenting/exposition_formats/ and
 https://prometheus.io/docs/specs/om/open_metrics_spec/.
 """
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from exporter.metrics import Chunk, Encode, compress, join
+from exporter.steps import Steps, finish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ def normalize_accept(accept: str) -> str:
 def render(registry: CollectorRegistry, *, accept: str, gzip: bool) -> Page:
     """Render a registry in the format that the Accept header prefers, compressed if asked for."""
     encode, content_type = choose_format(accept)
-    return make_page([Chunk(encode(registry))], content_type, gzip=gzip)
+    return finish(make_page([Chunk(encode(registry))], content_type, gzip=gzip))
 
 
 def choose_format(accept: str) -> tuple[Encode, str]:
@@ -41,11 +42,11 @@ def choose_format(accept: str) -> tuple[Encode, str]:
     return choose_encoder(accept)
 
 
-def make_page(chunks: Sequence[Chunk], content_type: str, *, gzip: bool) -> Page:
+def make_page(chunks: Sequence[Chunk], content_type: str, *, gzip: bool) -> Steps[Page]:
     """Make a page of its parts, compressed if asked for."""
     headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
     if gzip:
-        return Page(body=compress(chunks), headers={**headers, "Content-Encoding": "gzip"})
+        return Page(body=(yield from compress(chunks)), headers={**headers, "Content-Encoding": "gzip"})
     return Page(body=join(chunks), headers=headers)
 
 

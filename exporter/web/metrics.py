@@ -1,13 +1,11 @@
-"""/metrics: the state as metric families, rendered off the event loop."""
-
-import functools
-from collections.abc import Callable
+"""/metrics: the state as metric families, rendered in steps between everything else on the event loop."""
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from exporter.metrics import Chunk, Exposition
 from exporter.state import Snapshot
+from exporter.steps import Steps
 from exporter.web.backend import Backend
 from exporter.web.exposition import Page, choose_format, make_page, normalize_accept
 from exporter.web.rendering import SharedPages, accepted, wants_gzip
@@ -33,15 +31,16 @@ class MetricsPage:
         page = await self._shared.page(request, key, lambda: self._prepare(*key))
         return web.Response(body=page.body, headers=page.headers)
 
-    def _prepare(self, accept: str, gzip: bool) -> Callable[[], Page]:  # noqa: FBT001 (one of two encodings)
+    def _prepare(self, accept: str, gzip: bool) -> Steps[Page]:  # noqa: FBT001 (one of two encodings)
         """Collect what there is to show now, and give the rendering of it."""
-        return functools.partial(self._render, self._backend.snapshot(), accept=accept, gzip=gzip)
+        return self._render(self._backend.snapshot(), accept=accept, gzip=gzip)
 
-    def _render(self, snapshot: Snapshot, *, accept: str, gzip: bool) -> Page:
+    def _render(self, snapshot: Snapshot, *, accept: str, gzip: bool) -> Steps[Page]:
         """Write a snapshot, and what prometheus_client knows of the process, with the end of the page."""
         encode, content_type = choose_format(accept)
-        chunks = self._exposition.write(snapshot, encode, content_type=content_type)
-        return make_page([*chunks, Chunk(encode(self._process))], content_type, gzip=gzip)
+        chunks = yield from self._exposition.write(snapshot, encode, content_type=content_type)
+        end = Chunk(encode(self._process))
+        return (yield from make_page([*chunks, end], content_type, gzip=gzip))
 
 
 def _process_registry() -> CollectorRegistry:

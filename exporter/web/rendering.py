@@ -1,11 +1,12 @@
-"""Pages that take a while to make: off the event loop, one at a time, shared by who asks meanwhile."""
+"""Pages that take a while to make: one at a time, shared by who asks meanwhile, and in nobody's way."""
 
 import asyncio
 import gzip as gzip_codec
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 
 from aiohttp import hdrs, web
 
+from exporter.steps import Steps, run_in_steps
 from exporter.threads import run_aside
 from exporter.web.exposition import Page, accepts_gzip
 
@@ -24,25 +25,26 @@ class SharedPages:
         self._one_at_a_time = asyncio.Lock()
 
     async def page(
-        self, request: web.Request, key: Hashable, prepare: Callable[[], Callable[[], Page]]
+        self, request: web.Request, key: Hashable, prepare: Callable[[], Callable[[], Page] | Steps[Page]]
     ) -> Page:
         """Give the page of `key`, or the one that is being made for another request.
 
-        `prepare` takes from the event loop's world what the page shows, and gives the work for a thread: a
-        large page must not hold up a health check. One at a time, for threads would only take the processor
-        from each other and from the event loop. A page for which nobody waits any more is not made.
+        `prepare` takes from the event loop's world what the page shows, and gives the work, in steps or for a
+        thread: a large page must not hold up a health check. One at a time, for they would only take the
+        processor from each other. A page for which nobody waits any more is not made.
         """
         self._waiting.setdefault(key, []).append(request)
         if key not in self._under_way:
             self._under_way[key] = asyncio.create_task(self._make(key, prepare), name=self._name)
         return await asyncio.shield(self._under_way[key])
 
-    async def _make(self, key: Hashable, prepare: Callable[[], Callable[[], Page]]) -> Page:
+    async def _make(self, key: Hashable, prepare: Callable[[], Callable[[], Page] | Steps[Page]]) -> Page:
         try:
             async with self._one_at_a_time:
                 if all(request.transport is None for request in self._waiting[key]):  # they hung up
                     return _NO_PAGE
-                return await run_aside(prepare())
+                work = prepare()
+                return await (run_in_steps(work) if isinstance(work, Generator) else run_aside(work))
         finally:
             del self._under_way[key], self._waiting[key]
 
