@@ -45,7 +45,7 @@ LAG_SAMPLE_SECONDS = 0.5
 GARBAGE_SECONDS = 1.0
 _LAG_SAMPLES_PER_COUNT = 10  # to count tasks is to look at each of them, and there may be thousands
 _GARBAGE_THRESHOLDS = 100_000, 20, 20  # of what gc.set_threshold tells: if there is very much at once
-_MIDDLE_AGED_EACH, _OLD_EACH = 300, 3600  # collections of what is young
+_MIDDLE_AGED_EACH, _OLD_EACH = 20, 3600  # collections of what is young
 _OPEN_IN_ANY_CASE = 32
 
 T = TypeVar("T")
@@ -263,7 +263,8 @@ async def _collect_garbage(state: State) -> None:
 
     Most of it stays. With ten thousand hosts, to look through all of it holds the process up for half a
     second again and again; and through what has been replaced since it last looked, for a tenth. Of what a
-    check leaves behind, hardly anything is in circles: those are found within a second, or an hour at most.
+    check leaves behind, hardly anything is in circles: those are found within a second, half a minute, or an
+    hour at most.
     """
     while not state.is_ready():  # noqa: ASYNC110 (which sets no event, and nobody is in a hurry)
         await asyncio.sleep(LAG_SAMPLE_SECONDS)

@@ -188,7 +188,7 @@ class Query(NamedTuple):
 
 
 Queries = tuple[Query, ...]
-"""The queries that led to a result, in order; they are no part of what it says."""
+"""The queries that led to a result, in order; they are no part of what it says, but a tuple compares them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

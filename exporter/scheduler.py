@@ -2,8 +2,9 @@
 
 Owns the loops and their phases, and decides nothing about what a check is. The phase is a hash of
 the name, so checks spread over the interval, and a restart does not move them. There is one every half
-second, for checks that begin together cost a fifth less than one by one. Knows which of the loops do not get
-on, and restarts none of them: that takes a bug, and the state of the process is not to be trusted.
+second (ten at least), for checks that begin together cost a fifth less than one by one. Knows which of the
+loops do not get on, and restarts none of them: that takes a bug, and the state of the process is not to be
+trusted.
 """
 
 import asyncio

@@ -6,6 +6,7 @@ The server is a socket of the test, which says what it does; time passes when a 
 import asyncio
 import errno
 import os
+import select
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -126,9 +127,9 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def failures(heard: Heard) -> list[type[OSError] | None]:
+def failures(heard: Heard) -> list[LookupStatus | None]:
     """Tell how each attempt ended."""
-    return [type(attempt.failure) if attempt.failure else None for attempt in heard.attempts]
+    return [attempt.failure for attempt in heard.attempts]
 
 
 # --- Attempts
@@ -169,7 +170,7 @@ def test_late_answer(server: Server) -> None:
         server.sock.sendto(ANSWER, first)
         heard = await end_of(asking)
         assert heard.wire == ANSWER
-        assert failures(heard) == [TimeoutError, None]
+        assert failures(heard) == [LookupStatus.TIMEOUT, None]
         assert server.ended == 1
 
     run(scenario())
@@ -189,8 +190,8 @@ def test_silence(server: Server) -> None:
             await settle()
         heard = await end_of(asking)
         assert heard.wire is None
-        assert failures(heard) == [TimeoutError, TimeoutError]
-        assert isinstance(heard.failure(), TimeoutError)
+        assert failures(heard) == [LookupStatus.TIMEOUT] * 2
+        assert heard.failure() is LookupStatus.TIMEOUT
         assert server.ended == 1
 
     run(scenario())
@@ -219,7 +220,7 @@ def test_strays_take_no_time(server: Server) -> None:
         server.answer(b"otheranswer")
         await settle()
         advance(TIMEOUT_SECONDS * 0.2)
-        assert failures(await end_of(asking)) == [TimeoutError]
+        assert failures(await end_of(asking)) == [LookupStatus.TIMEOUT]
 
     run(scenario())
 
@@ -229,11 +230,45 @@ def test_nobody_listens(server: Server) -> None:
 
     async def scenario() -> None:
         heard = await end_of(server.ask(attempts=2))
-        assert failures(heard) == [ConnectionRefusedError] * 2
-        assert isinstance(heard.failure(), ConnectionRefusedError)
+        assert failures(heard) == [LookupStatus.UNREACHABLE] * 2
+        assert heard.failure() is LookupStatus.UNREACHABLE
         assert server.ended == 1
 
     server.sock.close()
+    run(scenario())
+
+
+def test_error_when_the_time_is_over(server: Server) -> None:
+    """An error that was on its way when the time of an attempt was over ends that one, and not the next."""
+
+    async def scenario() -> None:
+        asking = server.ask(attempts=3)
+        asking._on_event(0)  # type: ignore[attr-defined]
+        assert len(asking._attempts) == 1  # type: ignore[attr-defined]
+        assert failures(await end_of(asking)) == [LookupStatus.UNREACHABLE] * 3
+
+    server.sock.close()
+    run(scenario())
+
+
+def test_flood_of_strays_is_read_once_a_turn(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a flood makes the socket ready, one stray is read in each turn of the event loop."""
+    read: list[int] = []
+
+    def receive(*_: object) -> tuple[bytes, None]:
+        read.append(1)
+        return b"stray", None
+
+    async def scenario() -> None:
+        asking = server.ask()
+        monkeypatch.setattr("exporter.discovery.datagrams.receive_stamped", receive)
+        for turn in range(1, 6):
+            for _ in range(3):
+                asking._on_event(select.EPOLLIN)  # type: ignore[attr-defined]
+            assert len(read) == turn
+            await asyncio.sleep(0)
+        asking.cancel()
+
     run(scenario())
 
 
@@ -247,7 +282,7 @@ def test_no_socket(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def scenario() -> None:
         heard = await end_of(server.ask(attempts=2))
-        assert failures(heard) == [OSError]
+        assert failures(heard) == [LookupStatus.LOCAL_ERROR]
         assert server.ended == 1
 
     run(scenario())

@@ -510,7 +510,7 @@ kms_exporter_event_loop_lag_seconds_bucket{le="10.0"} 1.0
 kms_exporter_event_loop_lag_seconds_bucket{le="+Inf"} 2.0
 kms_exporter_event_loop_lag_seconds_count 2.0
 kms_exporter_event_loop_lag_seconds_sum 60.002
-# HELP kms_exporter_tasks Tasks on the event loop: checks, lookups, probes and connections under way.
+# HELP kms_exporter_tasks Tasks on the event loop: of checks, lookups that take more than a datagram, and connections.
 # TYPE kms_exporter_tasks gauge
 kms_exporter_tasks 17.0
 # HELP kms_exporter_config_last_reload_successful 1 when the configuration was loaded at the last attempt, and that of the web side with it.

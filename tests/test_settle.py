@@ -51,7 +51,7 @@ def test_collect_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
 
     asyncio.run(scenario())
     assert collected[:3] == [2, 0, 0]
-    assert [number for number, generation in enumerate(collected) if generation == 1][:2] == [300, 600]
+    assert [number for number, generation in enumerate(collected) if generation == 1][:2] == [20, 40]
     assert collected[3600] == 2
 
 

@@ -55,6 +55,7 @@ class Checker:
     ) -> None:
         self.settings = settings
         self._within_seconds = settings.interval_seconds
+        self._reuses = reuse
         self._routines = Routines()
         self._means = Means(
             settings=settings,
@@ -113,7 +114,8 @@ class Checker:
             seen = await run.check_servers(zone, servers, memory)
             check = _zone_check(run, zone, servers, seen, await run.finish_probes())
         followed = self._means.followed.last((owner, zone))
-        self._routines.keep(owner, find_routine(selectors, memory, check, followed, at_once=run.share))
+        if self._reuses:
+            self._routines.keep(owner, find_routine(selectors, memory, check, followed, at_once=run.share))
         return check
 
     async def check_search(

@@ -6,6 +6,7 @@ that costs half of a check.
 """
 
 import asyncio
+import functools
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from types import TracebackType
@@ -15,7 +16,7 @@ from exporter.checks.deadline import Deadline
 from exporter.checks.means import Followed, Means
 from exporter.checks.serials import Serials
 from exporter.checks.turns import all_done
-from exporter.discovery import Budget, Discovery, Question
+from exporter.discovery import Budget, Question
 from exporter.model import (
     DnsServer,
     Endpoint,
@@ -146,7 +147,7 @@ class Repetition:
     async def _all_answered(self) -> bool:
         """Wait for the answers, but not for long: somewhere else may be news meanwhile."""
         answers = [question.heard for question in self.questions.values()]
-        return await all_done(answers, min(_PATIENCE_SECONDS, self._deadline.left_seconds))
+        return await all_done(answers, min(_PATIENCE_SECONDS, self._deadline.left_seconds / 4))
 
     def _read_all(self) -> dict[DnsServer, SrvLookup] | None:
         """See whether all answers lead where the last ones did."""
@@ -161,13 +162,11 @@ class Repetition:
 
     async def _with_serials(self, lookups: Mapping[DnsServer, SrvLookup]) -> tuple[ServerCheck, ...]:
         serials = Serials(self._means, self._deadline, owner=self._owner, zone=self._zone)
-        begun = [serials.begin(server, lookup, self._frugal) for server, lookup in lookups.items()]
+        discovery = functools.cache(lambda: self._means.discovery.within(Budget()))
+        begun = [serials.begin(server, lookup, discovery) for server, lookup in lookups.items()]
         checks = []
         for (server, lookup), serial in zip(lookups.items(), begun, strict=True):
             known = self._routine.followed[server]
             seen = await serials.finish(server, lookup, serial)
             checks.append(ServerCheck(dns_server=server.label, lookup=seen, targets=known.targets))
         return tuple(checks)
-
-    def _frugal(self) -> Discovery:
-        return self._means.discovery.within(Budget())

@@ -5,7 +5,6 @@ neither the schedule nor what was seen before, but for what a caller passes in.
 """
 
 import asyncio
-import time
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +82,7 @@ class Discovery:
         return self._transport.begin(server, SRV_PREFIX + zone, dns.rdatatype.SRV)
 
     def read_plain_srv(self, question: Question, *, limit: int) -> SrvLookup | None:
-        """Give what `lookup_srv` would of a question that is over, if that came to a plain answer at once.
+        """Give what `lookup_srv` would of a question that is over, if its first datagram got a plain answer.
 
         What is not plain, or has more than `limit` records, takes more than this.
         """
@@ -92,7 +91,7 @@ class Discovery:
             return None
         lookup = read_srv(
             exchange.reply,
-            duration_seconds=exchange.seconds(0.0),
+            duration_seconds=exchange.seconds,
             expected=frozenset(),
             known=frozenset(),
             limit=limit,
@@ -111,9 +110,8 @@ class Discovery:
         begun: Question | None = None,
     ) -> SrvLookup:
         """Look up `_vlmcs._tcp.<zone>` at `server`, which may have `begun`; the others as in `read_srv`."""
-        start = begun.start if begun else time.perf_counter()
         exchange = await self._transport.ask(server, SRV_PREFIX + zone, dns.rdatatype.SRV, begun=begun)
-        reply, duration_seconds = exchange.reply, exchange.seconds(time.perf_counter() - start)
+        reply, duration_seconds = exchange.reply, exchange.seconds
         if isinstance(reply, LookupStatus):
             return SrvLookup(status=reply, duration_seconds=duration_seconds, queries=exchange.queries)
         return read_srv(

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from exporter.discovery.queries import EDNS_PAYLOAD_BYTES
-from exporter.model import DnsServer, Family, family_of
+from exporter.failures import classify_lookup
+from exporter.model import DnsServer, Family, LookupStatus, family_of
 from exporter.sockets import (
     ask_for_timestamps,
     open_socket,
@@ -30,11 +31,14 @@ _ID_BYTES = 2
 
 
 class Attempt(NamedTuple):
-    """One datagram that asked: when (Unix time), how long it was waited, and what it failed with."""
+    """One datagram that asked: when (Unix time), how long it was waited, and why it got no answer.
+
+    Not with what it failed: an error leads to whoever met it, and back to here.
+    """
 
     asked_at: float
     duration_seconds: float
-    failure: OSError | None
+    failure: LookupStatus | None
 
 
 class Heard(NamedTuple):
@@ -43,10 +47,10 @@ class Heard(NamedTuple):
     wire: bytes | None
     attempts: tuple[Attempt, ...]
 
-    def failure(self) -> OSError:
+    def failure(self) -> LookupStatus:
         """Give the one reason why no attempt was answered; silence says least."""
         failures = [attempt.failure for attempt in self.attempts if attempt.failure]
-        return next((each for each in failures if not isinstance(each, TimeoutError)), failures[0])
+        return next((each for each in failures if each is not LookupStatus.TIMEOUT), failures[0])
 
 
 def begin_asking(
@@ -75,6 +79,7 @@ class _Asking(asyncio.Future[Heard]):
         "_asked_at",
         "_attempts",
         "_ended",
+        "_is_reading_on",
         "_most_attempts",
         "_query",
         "_readiness",
@@ -88,6 +93,7 @@ class _Asking(asyncio.Future[Heard]):
     ) -> None:
         super().__init__()
         self._ended = ended
+        self._is_reading_on = False
         self._query = query
         self._most_attempts = attempts
         self._timeout_seconds = timeout_seconds
@@ -107,10 +113,11 @@ class _Asking(asyncio.Future[Heard]):
         return super().cancel(msg)
 
     def _on_event(self, events: int) -> None:
-        if self._sock and not self.done():  # else the end of it is on its way
+        attempts = len(self._attempts)
+        if self._sock and not self.done() and not (events and self._is_reading_on):
             self._try(self._receive)
-        if self._sock and not self.done() and not events:
-            self._try(lambda: self._fail(TimeoutError()))
+        if self._sock and not self.done() and not events and len(self._attempts) == attempts:
+            self._try(lambda: self._fail(LookupStatus.TIMEOUT))
 
     def _try(self, step: Callable[[], None]) -> None:
         """Go on; a bug, or want of memory, is an end of it too."""
@@ -126,7 +133,7 @@ class _Asking(asyncio.Future[Heard]):
             self._sock = _connected(server, source_address)
             self._readiness.watch(self._sock, select.EPOLLIN, self._on_event)
         except OSError as error:
-            self._attempts.append(Attempt(self._asked_at, 0.0, error))
+            self._attempts.append(Attempt(self._asked_at, 0.0, classify_lookup(error)))
             self._end(None)
 
     def _send(self) -> None:
@@ -137,7 +144,7 @@ class _Asking(asyncio.Future[Heard]):
         try:
             self._sock.send(self._query)
         except OSError as error:
-            self._fail(error)
+            self._fail(classify_lookup(error))
 
     def _receive(self) -> None:
         """Receive what there is; what has another id is a stray, and passed over."""
@@ -148,17 +155,22 @@ class _Asking(asyncio.Future[Heard]):
         except BlockingIOError:
             return
         except OSError as error:  # an ICMP error about this or an earlier attempt
-            self._fail(error)
+            self._fail(classify_lookup(error))
             return
         if wire[:_ID_BYTES] != self._query[:_ID_BYTES]:  # nothing waits while there is a flood of them
-            asyncio.get_running_loop().call_soon(self._try, self._receive)
+            self._is_reading_on = True
+            asyncio.get_running_loop().call_soon(self._try, self._read_on)
             return
         self._note(None, arrived)
         self._end(wire)
 
-    def _fail(self, error: OSError) -> None:
+    def _read_on(self) -> None:
+        self._is_reading_on = False
+        self._receive()
+
+    def _fail(self, failure: LookupStatus) -> None:
         """Ask again after an attempt that failed, if that is not the last one."""
-        self._note(error, None)
+        self._note(failure, None)
         if self._sock:
             drain_errors(self._sock)
         if len(self._attempts) < self._most_attempts:
@@ -166,7 +178,7 @@ class _Asking(asyncio.Future[Heard]):
         else:
             self._end(None)
 
-    def _note(self, failure: OSError | None, arrived: float | None) -> None:
+    def _note(self, failure: LookupStatus | None, arrived: float | None) -> None:
         elapsed_seconds = time.perf_counter() - self._start
         waited_seconds = seconds_until(arrived, since=self._asked_at, at_most=elapsed_seconds)
         self._attempts.append(Attempt(self._asked_at, waited_seconds, failure))

@@ -22,7 +22,6 @@ from exporter.model import TRUNCATED, DnsServer, LookupStatus, Queries, Query
 EXPECTED_ERRORS = (OSError, EOFError, MemoryError, dns.exception.DNSException)
 """What a query may fail with."""
 
-ExpectedError = OSError | EOFError | MemoryError | dns.exception.DNSException
 Answer = dns.message.QueryMessage
 """A response that dnspython has read."""
 Reply = Answer | PlainAnswer | LookupStatus
@@ -37,11 +36,10 @@ class Exchange(NamedTuple):
     reply: Reply
     queries: Queries = ()
 
-    def seconds(self, elapsed_seconds: float) -> float:
-        """Give the time it took: that of a single query, for `elapsed_seconds` measures this process too."""
-        if len(self.queries) == 1 and (duration_seconds := self.queries[0].duration_seconds):
-            return duration_seconds
-        return elapsed_seconds
+    @property
+    def seconds(self) -> float:
+        """The time that the queries took, one after the other; what this process did meanwhile is no part."""
+        return sum(query.duration_seconds or 0.0 for query in self.queries)
 
     def read_as(self, status: LookupStatus) -> Queries:
         """Give the queries, the last of which came to `status` by what its answer says.
@@ -69,16 +67,16 @@ class Journal:
         try:
             answer = await query
         except EXPECTED_ERRORS as error:
-            self.note_failure(transport, error, asked_at, time.perf_counter() - start)
+            self.note_failure(transport, classify_lookup(error), asked_at, time.perf_counter() - start)
             raise
         self.note_answer(transport, answer, asked_at, time.perf_counter() - start)
         return answer
 
     def note_failure(
-        self, transport: Transport, error: ExpectedError, asked_at: float, duration_seconds: float
+        self, transport: Transport, status: LookupStatus, asked_at: float, duration_seconds: float
     ) -> None:
         """Note a query that came to nothing, or could not even be sent."""
-        self._add(transport, classify_lookup(error).value, asked_at, duration_seconds)
+        self._add(transport, status.value, asked_at, duration_seconds)
 
     def note_answer(
         self, transport: Transport, answer: Answer | PlainAnswer, asked_at: float, duration_seconds: float

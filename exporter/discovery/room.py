@@ -26,8 +26,8 @@ class Room:
         self._waiting.append(turn)
         try:
             await turn
-        except asyncio.CancelledError:
-            if turn.cancelled():
+        except BaseException:  # cancelled, or closed
+            if turn in self._waiting:
                 self._waiting.remove(turn)
             else:  # the place was given just before
                 self.leave()

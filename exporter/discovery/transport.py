@@ -36,9 +36,8 @@ _BYTES_PER_WORK = 3  # what it takes to find that out
 
 
 class Question(NamedTuple):
-    """A question that was begun, at `start` of time.perf_counter; `heard` is what it comes to."""
+    """A question that was begun; `heard` is what it comes to."""
 
-    start: float
     server: DnsServer
     name: str
     rdtype: dns.rdatatype.RdataType
@@ -76,19 +75,19 @@ class Transport:
 
     def begin(self, server: DnsServer, name: str, rdtype: dns.rdatatype.RdataType) -> Question | None:
         """Send the query that `ask` would, if there is room for it at once; None if not."""
+        query = make_query(name, rdtype)
         room = self._room(server)
         if not room.try_enter():
             return None
-        start, query = time.perf_counter(), make_query(name, rdtype)
         try:
-            return Question(start, server, name, rdtype, query, self._begin(server, query, room.leave))
+            return Question(server, name, rdtype, query, self._begin(server, query, room.leave))
         except MemoryError:
             room.leave()
             return None
 
     def read_plain(self, question: Question) -> Exchange | None:
         """Give what a question that is over came to, where that is a plain answer to its first datagram."""
-        _, server, name, rdtype, query, work = question
+        server, name, rdtype, query, work = question
         heard = None if work.exception() else work.result()
         if heard is None or heard.wire is None or len(heard.attempts) > 1:
             return None
@@ -110,13 +109,15 @@ class Transport:
     ) -> Exchange:
         """Ask `server` for the records of `rdtype` at `name` (canonical form); maybe that has `begun`.
 
-        Takes at most `attempts` timeouts over UDP and one over TCP, and as many again for a server that
-        refuses EDNS.
+        Takes at most `attempts` timeouts over UDP and one over TCP, one more where the answer takes long to
+        read, and as many again for a server that refuses EDNS.
         """
         query = begun.query if begun else make_query(name, rdtype)
         if begun:
             with contextlib.suppress(*EXPECTED_ERRORS):  # which are noted later
                 await begun.heard
+            if exchange := self.read_plain(begun):
+                return exchange
         journal = Journal(server, name, rdtype)
         room = self._room(server)
         await room.enter()
@@ -160,30 +161,28 @@ class Transport:
 
     async def _ask_udp(
         self, server: DnsServer, journal: Journal, query: bytes, begun: asyncio.Future[Heard] | None
-    ) -> Answer | PlainAnswer:
+    ) -> Reply:
         asked_at, start = time.time(), time.perf_counter()
         try:
             heard = await (begun or self._begin(server, query))
         except EXPECTED_ERRORS as error:
-            journal.note_failure("udp", error, asked_at, time.perf_counter() - start)
+            journal.note_failure("udp", classify_lookup(error), asked_at, time.perf_counter() - start)
             raise
         return await self._read_heard(server, journal, query, heard)
 
-    async def _read_heard(
-        self, server: DnsServer, journal: Journal, query: bytes, heard: Heard
-    ) -> Answer | PlainAnswer:
+    async def _read_heard(self, server: DnsServer, journal: Journal, query: bytes, heard: Heard) -> Reply:
         for asked_at, duration_seconds, failure in heard.attempts:
             if failure:
                 journal.note_failure("udp", failure, asked_at, duration_seconds)
         if heard.wire is None:
-            raise heard.failure()
+            return heard.failure()
         asked_at, duration_seconds, _ = heard.attempts[-1]
         try:
             answer = self._read_plain(server, heard.wire, query) or await self._read(
                 server, heard.wire, query, asyncio.get_running_loop().time() + self._timeout_seconds
             )
         except EXPECTED_ERRORS as error:
-            journal.note_failure("udp", error, asked_at, duration_seconds)
+            journal.note_failure("udp", classify_lookup(error), asked_at, duration_seconds)
             raise
         journal.note_answer("udp", answer, asked_at, duration_seconds)
         return answer
@@ -228,7 +227,7 @@ class Transport:
             return await run_aside(lambda: _parse(examined.wire, query))
 
 
-def _is_cut(reply: Answer | PlainAnswer) -> bool:
+def _is_cut(reply: Reply) -> bool:
     return isinstance(reply, Answer) and bool(reply.flags & dns.flags.TC)
 
 

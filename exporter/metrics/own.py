@@ -88,7 +88,7 @@ def _exporter(view: ExporterView, build: BuildInfo) -> Iterator[Family]:
     )
     yield gauge(
         "kms_exporter_tasks",
-        "Tasks on the event loop: checks, lookups, probes and connections under way.",
+        "Tasks on the event loop: of checks, lookups that take more than a datagram, and connections.",
         (),
         [((), view.tasks)] if view.tasks is not None else [],
     )
