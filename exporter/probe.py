@@ -22,9 +22,9 @@ from exporter import rpc
 from exporter.failures import classify_bind, classify_probe
 from exporter.model import Endpoint, ProbeFailure, ProbeResult
 from exporter.sockets import (
+    Errand,
     ask_for_timestamps,
     open_socket,
-    readiness,
     receive_stamped,
     seconds_until,
     socket_address,
@@ -57,13 +57,13 @@ def start_probe(
         timeout_seconds=timeout_seconds,
         rpc_bind=rpc_bind,
         source_address=source_address,
-        ended=ended or _nothing,
+        ended=ended,
     )
     probing.begin()
     return probing
 
 
-class _Probing(asyncio.Future[ProbeResult]):
+class _Probing(Errand[ProbeResult]):
     """One probe under way, from one event of its socket to the next; what it comes to is its own result.
 
     First the handshake is waited for, then, with `rpc_bind`, the answer to a bind on the new connection
@@ -76,13 +76,10 @@ class _Probing(asyncio.Future[ProbeResult]):
         "_bind_start",
         "_connect_start",
         "_connected_at",
-        "_ended",
         "_endpoint",
-        "_readiness",
         "_received",
         "_rpc_bind",
         "_seconds",
-        "_sock",
         "_source_address",
         "_started_at",
         "_syn_retransmits",
@@ -96,16 +93,13 @@ class _Probing(asyncio.Future[ProbeResult]):
         timeout_seconds: float,
         rpc_bind: bool,
         source_address: str | None,
-        ended: Callable[[], None],
+        ended: Callable[[], None] | None,
     ) -> None:
-        super().__init__()
+        super().__init__(ended)
         self._endpoint = endpoint
         self._timeout_seconds = timeout_seconds
         self._rpc_bind = rpc_bind
         self._source_address = source_address
-        self._readiness = readiness()
-        self._ended = ended
-        self._sock: socket.socket | None = None
         self._connected_at: float | None = None
         self._seconds: float | None = None
         self._syn_retransmits = 0
@@ -120,12 +114,7 @@ class _Probing(asyncio.Future[ProbeResult]):
         except OSError as error:
             self._end(not_probed(self._endpoint, classify_probe(error)))
         except Exception as error:  # noqa: BLE001 (handed to the one who waits)
-            self._fail(error)
-
-    def cancel(self, msg: object = None) -> bool:
-        """Hang up, for nobody wants a result any more."""
-        self._close()
-        return super().cancel(msg)
+            self._break(error)
 
     def _connect(self) -> None:
         endpoint = self._endpoint
@@ -157,7 +146,7 @@ class _Probing(asyncio.Future[ProbeResult]):
                 if not events and not self.done():
                     self._finish(ProbeFailure.RPC_TIMEOUT)
         except Exception as error:  # noqa: BLE001 (handed to the one who waits)
-            self._fail(error)
+            self._break(error)
 
     def _look_at_handshake(self, sock: socket.socket, *, late: bool) -> None:
         """See whether the handshake is over; what came in time counts, though this process may be `late`."""
@@ -239,30 +228,6 @@ class _Probing(asyncio.Future[ProbeResult]):
                 syn_retransmits=self._syn_retransmits,
             )
         )
-
-    def _end(self, result: ProbeResult) -> None:
-        if not self.done():
-            self.set_result(result)
-        self._close()
-
-    def _fail(self, error: Exception) -> None:
-        """Make an end of a probe that found a bug, or no memory."""
-        if not self.done():
-            self.set_exception(error)
-        self._close()
-
-    def _close(self) -> None:
-        """Let go of everything; the first time, tell."""
-        sock, self._sock = self._sock, None
-        if sock:
-            self._readiness.forget(sock)
-            sock.close()
-        ended, self._ended = self._ended, _nothing
-        ended()
-
-
-def _nothing() -> None:
-    """Tell nobody a second time."""
 
 
 def not_probed(endpoint: Endpoint, failure: ProbeFailure) -> ProbeResult:

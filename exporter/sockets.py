@@ -11,8 +11,11 @@ import socket
 import struct
 import weakref
 from collections.abc import Callable
+from typing import TypeVar
 
 from exporter.model import Family, family_of
+
+T = TypeVar("T")
 
 Ready = Callable[[int], None]
 """Is told which events (EPOLLIN, EPOLLOUT, ...) there are, or 0 when the time is over."""
@@ -187,6 +190,48 @@ def readiness() -> Readiness:
     if _latest is None or _latest[0]() is not loop:
         _latest = weakref.ref(loop), Readiness()
     return _latest[1]
+
+
+class Errand(asyncio.Future[T]):
+    """What one socket is opened for, without a task: its steps are events of that socket.
+
+    Nothing stays open once there is a result or an error, or nobody wants one any more; `ended` is called
+    then.
+    """
+
+    __slots__ = ("_ended", "_readiness", "_sock")
+
+    def __init__(self, ended: Callable[[], None] | None) -> None:
+        super().__init__()
+        self._ended = ended
+        self._readiness = readiness()
+        self._sock: socket.socket | None = None
+
+    def cancel(self, msg: object = None) -> bool:
+        """Close the socket at once."""
+        self._close()
+        return super().cancel(msg)
+
+    def _end(self, result: T) -> None:
+        if not self.done():
+            self.set_result(result)
+        self._close()
+
+    def _break(self, error: Exception) -> None:
+        """Hand a bug, or want of memory, to the one who waits."""
+        if not self.done():
+            self.set_exception(error)
+        self._close()
+
+    def _close(self) -> None:
+        """Let go of everything; the first time, tell."""
+        sock, self._sock = self._sock, None
+        if sock:
+            self._readiness.forget(sock)
+            sock.close()
+        ended, self._ended = self._ended, None
+        if ended:
+            ended()
 
 
 def ask_for_timestamps(sock: socket.socket) -> None:

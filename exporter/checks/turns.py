@@ -6,7 +6,7 @@ begins it: nobody waits behind the many dead ends of a zone that also names his 
 
 import asyncio
 import collections
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -40,13 +40,7 @@ class Turns(Generic[K, V]):
 
     async def finish(self, within_seconds: float) -> None:
         """Wait until all is done, but no longer than this."""
-        if self._next_under_way() is None:
-            return
-        try:
-            async with asyncio.timeout(within_seconds):
-                while work := self._next_under_way():
-                    await _end_of(work)
-        except TimeoutError:
+        if not await all_done(iter(self._next_under_way, None), within_seconds):
             self.stop()
 
     def _next_under_way(self) -> asyncio.Future[V] | None:
@@ -76,7 +70,7 @@ class Turns(Generic[K, V]):
         self._begin()
 
 
-async def all_done(works: Collection[asyncio.Future[V]], within_seconds: float) -> bool:
+async def all_done(works: Iterable[asyncio.Future[V]], within_seconds: float) -> bool:
     """Wait until all of this is done, but no longer than that; tell whether it is.
 
     What asyncio.wait does, at a third of the price: where several are under way, most end together.
@@ -97,7 +91,9 @@ async def all_done(works: Collection[asyncio.Future[V]], within_seconds: float) 
     timer: asyncio.TimerHandle | None = None
     try:
         for work in works:
-            while not work.done() and not late:
+            while not work.done():
+                if late:
+                    return False
                 timer = timer or loop.call_later(within_seconds, expire)
                 woken = loop.create_future()
                 work.add_done_callback(wake)
@@ -105,11 +101,4 @@ async def all_done(works: Collection[asyncio.Future[V]], within_seconds: float) 
     finally:
         if timer:
             timer.cancel()
-    return all(work.done() for work in works)
-
-
-async def _end_of(work: asyncio.Future[V]) -> None:
-    """Wait for the end of work that is not one's own to cancel."""
-    ended = asyncio.get_running_loop().create_future()
-    work.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
-    await ended
+    return True

@@ -17,9 +17,9 @@ from exporter.discovery.queries import EDNS_PAYLOAD_BYTES
 from exporter.failures import classify_lookup
 from exporter.model import DnsServer, Family, LookupStatus, family_of
 from exporter.sockets import (
+    Errand,
     ask_for_timestamps,
     open_socket,
-    readiness,
     receive_stamped,
     seconds_until,
     socket_address,
@@ -72,18 +72,15 @@ def begin_asking(
     return asking
 
 
-class _Asking(asyncio.Future[Heard]):
+class _Asking(Errand[Heard]):
     """A question under way, from one event of its socket to the next; what it comes to is its own result."""
 
     __slots__ = (
         "_asked_at",
         "_attempts",
-        "_ended",
         "_is_reading_on",
         "_most_attempts",
         "_query",
-        "_readiness",
-        "_sock",
         "_start",
         "_timeout_seconds",
     )
@@ -91,26 +88,18 @@ class _Asking(asyncio.Future[Heard]):
     def __init__(
         self, query: bytes, *, attempts: int, timeout_seconds: float, ended: Callable[[], None]
     ) -> None:
-        super().__init__()
-        self._ended = ended
+        super().__init__(ended)
         self._is_reading_on = False
         self._query = query
         self._most_attempts = attempts
         self._timeout_seconds = timeout_seconds
         self._attempts: list[Attempt] = []
-        self._readiness = readiness()
-        self._sock: socket.socket | None = None
         self._asked_at, self._start = time.time(), time.perf_counter()
 
     def begin(self, server: DnsServer, source_address: str | None) -> None:
         """Send the query for the first time."""
         self._try(lambda: self._open(server, source_address))
         self._try(self._send)
-
-    def cancel(self, msg: object = None) -> bool:
-        """Stop to wait, for nobody wants an answer any more."""
-        self._close()
-        return super().cancel(msg)
 
     def _on_event(self, events: int) -> None:
         attempts = len(self._attempts)
@@ -124,9 +113,7 @@ class _Asking(asyncio.Future[Heard]):
         try:
             step()
         except Exception as error:  # noqa: BLE001 (handed to the one who waits)
-            if not self.done():
-                self.set_exception(error)
-            self._close()
+            self._break(error)
 
     def _open(self, server: DnsServer, source_address: str | None) -> None:
         try:
@@ -134,7 +121,7 @@ class _Asking(asyncio.Future[Heard]):
             self._readiness.watch(self._sock, select.EPOLLIN, self._on_event)
         except OSError as error:
             self._attempts.append(Attempt(self._asked_at, 0.0, classify_lookup(error)))
-            self._end(None)
+            self._end(Heard(None, tuple(self._attempts)))
 
     def _send(self) -> None:
         if self._sock is None:
@@ -162,7 +149,7 @@ class _Asking(asyncio.Future[Heard]):
             asyncio.get_running_loop().call_soon(self._try, self._read_on)
             return
         self._note(None, arrived)
-        self._end(wire)
+        self._end(Heard(wire, tuple(self._attempts)))
 
     def _read_on(self) -> None:
         self._is_reading_on = False
@@ -176,29 +163,12 @@ class _Asking(asyncio.Future[Heard]):
         if len(self._attempts) < self._most_attempts:
             self._send()
         else:
-            self._end(None)
+            self._end(Heard(None, tuple(self._attempts)))
 
     def _note(self, failure: LookupStatus | None, arrived: float | None) -> None:
         elapsed_seconds = time.perf_counter() - self._start
         waited_seconds = seconds_until(arrived, since=self._asked_at, at_most=elapsed_seconds)
         self._attempts.append(Attempt(self._asked_at, waited_seconds, failure))
-
-    def _end(self, wire: bytes | None) -> None:
-        if not self.done():
-            self.set_result(Heard(wire, tuple(self._attempts)))
-        self._close()
-
-    def _close(self) -> None:
-        sock, self._sock = self._sock, None
-        if sock:
-            self._readiness.forget(sock)
-            sock.close()
-        ended, self._ended = self._ended, _nothing
-        ended()
-
-
-def _nothing() -> None:
-    """Tell nobody a second time."""
 
 
 def _connected(server: DnsServer, source_address: str | None) -> socket.socket:

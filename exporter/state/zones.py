@@ -126,7 +126,8 @@ class _Zone:
         self._count(IgnoredReason.VANISHED_PER_ZONE, excess)
 
     def _count(self, reason: IgnoredReason, count: int) -> None:
-        self.ignored = {**self.ignored, reason: self.ignored[reason] + count}
+        if count:  # an answer says of each reason how often, and that is nearly always never
+            self.ignored = {**self.ignored, reason: self.ignored[reason] + count}
 
     def unpublished(self) -> frozenset[Host]:
         """Give the hosts that are followed although nobody publishes them: they vanished, or are missing."""
